@@ -1,0 +1,33 @@
+"""The errors of the bus."""
+
+
+class BusError(Exception):
+    """Something went wrong on the bus."""
+
+
+class BusUnavailable(BusError):
+    """The bus can't be reached, or did not answer in time.
+
+    ``outcome_unknown`` is true where the message may have been taken all the same: publish it again under the same id,
+    which is harmless, or find out later what became of it.
+    """
+
+    def __init__(self, message: str, *, outcome_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.outcome_unknown = outcome_unknown
+
+
+class UnknownPool(BusError):
+    """No work queue exists for this pool, so nothing was accepted."""
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(f"no work queue exists for pool {pool!r}: name the pool in config.yaml of every service")
+        self.pool = pool
+
+
+class BusClosed(BusError):
+    """The bus was closed while it was in use."""
+
+
+class BadBusUrl(BusError):
+    """The address of the bus can't be used; its text says why."""

@@ -1,0 +1,105 @@
+"""What travels on the bus, without a word about what is inside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A body and what AMQP says beside it. Times are aware and in UTC."""
+
+    #: AMQP's message_id: the execution id of a command, the event id of an event. ``None`` only on a foreign message.
+    id: str | None
+    body: bytes
+    content_type: str = "application/json"
+    timestamp: datetime | None = None
+    reply_to: str | None = None
+    correlation_id: str | None = None
+
+
+class StreamName(StrEnum):
+    """The streams that services read; the control stream is seen through :class:`bus.ports.Decisions` alone."""
+
+    #: Every ExecuteProgram accepted and every event, in the one order that counts.
+    LOG = "log"
+    #: Pieces of program output.
+    OUTPUT = "output"
+
+
+class Source(StrEnum):
+    """Where a record came in, which tells (with its key) what it is: a body never does."""
+
+    #: ``hub.commands``: anybody may write there.
+    COMMANDS = "commands"
+    #: ``hub.reports``: only runners and the holder may.
+    REPORTS = "reports"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The place of one record in a stream: a reader goes on after it, and its id shows whether the stream is still the same."""
+
+    offset: int
+    message_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One record of a stream."""
+
+    position: Position
+    source: Source
+    #: Routing key: ``execute.<pool>``, ``execution.<status>.<program_id>`` or ``output.<program_id>.<execution_id>``.
+    key: str
+    message: Message
+
+
+Batch = Sequence[Record]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One runner's wish to run one attempt of one execution."""
+
+    execution_id: str
+    attempt: int
+    #: Identity of the runner's journal.
+    epoch: str
+    #: Random, journalled before it is published: publishing the same claim again is harmless.
+    nonce: str
+    #: SHA-256 of the command's body.
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The decision that an execution will not run (again)."""
+
+    execution_id: str
+    #: ``cancelled``, or why else.
+    reason: str
+    requested_by: str | None = None
+
+
+Proposal = Claim | End
+#: The proposal that came first, which is the decision for everybody and for ever.
+Decision = Claim | End
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """A message as a subscriber receives it."""
+
+    key: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class BusState:
+    """How the bus is, for ``/health``."""
+
+    connected: bool
+    #: What is wrong, for people; ``None`` where nothing is.
+    problem: str | None = None

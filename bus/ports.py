@@ -1,0 +1,165 @@
+"""The promises of the bus. Services see these ports only; RabbitMQ and SQLite keep them, and one test suite runs on both.
+
+Every method may raise :class:`bus.errors.BusUnavailable`, and :class:`bus.errors.BusClosed` once the bus was closed. Every wait
+inside has a limit, except those that wait for somebody else's message. Methods may be called concurrently unless it says so.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from bus.messages import Announcement, Batch, BusState, Decision, Message, Position, Proposal, StreamName
+
+
+class Delivery(Protocol):
+    """One command in the hands of one runner, to be settled exactly once. Unsettled, it is delivered again to somebody."""
+
+    @property
+    def message(self) -> Message:
+        """The command as it was published."""
+
+    async def done(self) -> None:
+        """Settle it for good. Call only once the decision for it is known and durable.
+
+        Settling the delivery that took the last free slot never makes the broker push another one: it stops consuming first.
+        A lost connection is no error here: the command comes again, and its decision stands.
+        """
+
+    async def reject(self, reason: str) -> None:
+        """Move it to the dead letters, with the reason beside it. For what can't be understood, at first sight."""
+
+    async def give_back(self) -> None:
+        """Let another runner have it. Rare: RabbitMQ counts polite returns too, and dead-letters the twentieth."""
+
+
+class Commands(Protocol):
+    """Commands on their way to the runners of a pool."""
+
+    async def accept(self, pool: str, message: Message) -> None:
+        """Publish an ExecuteProgram, durably, to the pool's work queue and to the log in one step.
+
+        When this returns the command is queued and will be in the log; both or neither.
+
+        Raises:
+            UnknownPool: the pool has no work queue; nothing was accepted.
+            BusUnavailable: with ``outcome_unknown`` where it may have been accepted all the same.
+        """
+
+    async def take(self, pool: str, free_slots: int) -> Delivery:
+        """Wait for the next command. ``free_slots`` (at least 1) is how many the caller could run now, this one included.
+
+        At no time does this process hold more unsettled and buffered deliveries than its free slots: what it can't run stays
+        in the queue for other runners. To be called by one task at a time per pool. Cancelling the wait loses no command.
+        Connection losses are survived inside; the caller notices a delay only.
+        """
+
+    async def stop_taking(self) -> None:
+        """Stop consuming and return what was pushed but not handed out. Deliveries in hand stay valid. Safe to repeat."""
+
+    async def waiting(self, pool: str) -> int:
+        """How many commands wait in the pool's queue. May be up to a second old."""
+
+
+class Decisions(Protocol):
+    """The small ordered record whose first entry for an attempt decides it, across all hosts."""
+
+    async def decide(self, proposal: Proposal) -> Decision:
+        """Propose, and return what was decided for that attempt: the first claim of the attempt or end of the execution ever
+        made, by whomever.
+
+        An ``End`` decides all attempts that no claim has decided. Proposing the same claim again (same nonce) is harmless.
+        The answer is the same for everybody, for ever, across restarts of processes and broker.
+        """
+
+    async def decision_for(self, execution_id: str, attempt: int) -> Decision | None:
+        """The decision as far as it is known here, without proposing anything."""
+
+    def watch(self) -> AsyncIterator[Decision]:
+        """Every decision that is made from now on, in order."""
+
+
+class Streams(Protocol):
+    """Ordered, durable, replayable records."""
+
+    async def append(self, stream: StreamName, key: str, message: Message) -> None:
+        """Append one report; durable when this returns. Appends that are awaited one after the other keep that order.
+
+        A retry inside may append twice: readers recognise the message id.
+        """
+
+    def read(self, stream: StreamName, after: Position | None) -> AsyncIterator[Batch]:
+        """Batches of records after a position (``None``: from the first), then new ones as they come, without end.
+
+        A batch is never empty, keeps order, and holds what is there: no record waits for others. Commands appear with source
+        ``commands``, reports with ``reports``. Connection losses are survived inside, without a gap or a repeat.
+        """
+
+
+class Holder(Protocol):
+    """The one process that may announce, for as long as it holds the lock."""
+
+    @property
+    def position(self) -> int | None:
+        """Offset in the log of the last record whose transition was announced by any holder; ``None`` before the first."""
+
+    async def announce(self, key: str, message: Message) -> None:
+        """Publish to every subscriber that bound the key; confirmed when this returns. In order of the calls.
+
+        Raises:
+            BusUnavailable: the lock may be lost: leave the context, and hold again.
+        """
+
+    async def reply(self, queue: str, message: Message) -> None:
+        """Send to one queue by name. A queue that does not exist is no error: nobody waits any more."""
+
+    async def advance(self, position: int) -> None:
+        """Record that everything up to this offset was announced. A successor starts after it."""
+
+
+class Announcements(Protocol):
+    """Accepted transitions on their way to subscribers."""
+
+    def hold(self) -> AbstractAsyncContextManager[Holder]:
+        """Wait for the announcer's lock, however long that takes, and hold it inside the context.
+
+        Losing it (a lost connection) makes every later call of the holder raise BusUnavailable.
+        """
+
+    def subscribe(
+        self, patterns: list[str], *, name: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Announcement]]:
+        """Announcements whose key matches a topic pattern (``*`` one word, ``#`` any number), from entering the context on.
+
+        With a ``name`` the subscription is durable and bounded (the oldest are dropped when full): what is announced while
+        nobody is there waits. An announcement may come twice, with the same message id.
+        """
+
+
+class Bus(Protocol):
+    """The bus of one process. Open before use; close when done."""
+
+    @property
+    def commands(self) -> Commands: ...
+
+    @property
+    def decisions(self) -> Decisions: ...
+
+    @property
+    def streams(self) -> Streams: ...
+
+    @property
+    def announcements(self) -> Announcements: ...
+
+    @property
+    def state(self) -> BusState:
+        """How the bus is at this moment; never waits."""
+
+    async def open(self, pools: frozenset[str]) -> None:
+        """Connect and declare everything, the work queues of these pools included. Safe to repeat with further pools.
+
+        Raises:
+            BusUnavailable: the server can't be reached now; trying again later is right.
+        """
+
+    async def close(self) -> None:
+        """Stop consuming, flush what was promised, disconnect. Safe to repeat."""

@@ -1,0 +1,62 @@
+"""What the gateway needs from the hub, which implements and injects it."""
+
+from typing import Protocol
+
+from schemas.catalogue import Catalogue
+from schemas.executions import Execution, Statistics
+from schemas.output import Output
+
+
+class Catalogues(Protocol):
+    """The catalogue, kept fresh by somebody else."""
+
+    @property
+    def current(self) -> Catalogue:
+        """The last good catalogue."""
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with config.yaml as it stands now, with line and column; ``None`` where it is the current one."""
+
+
+class View(Protocol):
+    """The read model. Every answer is a consistent snapshot, at most a batch behind the log."""
+
+    async def find(self, execution_id: str) -> Execution | None:
+        """One execution, or ``None`` where the view does not know it (yet)."""
+
+    async def output(self, execution_id: str) -> Output:
+        """What is known of an execution's output; empty where nothing is."""
+
+    async def newest(self, limit: int) -> list[tuple[Execution, Output]]:
+        """The newest executions by acceptance, the newest first, with their output."""
+
+    async def running(self) -> list[Execution]:
+        """The executions that run now, the oldest first."""
+
+    async def statistics(self) -> Statistics:
+        """Cumulative counts."""
+
+
+class Endings(Protocol):
+    """Word of executions that end."""
+
+    async def wait(self, execution_id: str, timeout_seconds: float) -> bool:
+        """Wait until the execution has ended and the view shows it; false where it has not within the time."""
+
+
+class Health(Protocol):
+    """What is wrong with the hub right now."""
+
+    def problems(self) -> dict[str, str]:
+        """Component → what is wrong with it, for people; empty where all is well. Never waits."""
+
+    def ready(self) -> bool:
+        """Whether an execution can be accepted now."""
+
+
+class Accounts(Protocol):
+    """Who may log in."""
+
+    async def verify(self, username: str, password: str) -> bool:
+        """Whether this user has this password. Takes the same time for an unknown user."""

@@ -1,0 +1,1 @@
+"""The hub: settings in, wired services out; the command line; the read side."""

@@ -1,0 +1,1 @@
+"""The runner: the service that consumes commands and drives an engine."""

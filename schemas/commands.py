@@ -1,0 +1,73 @@
+"""Commands: messages that ask. One queue, one handler, may be refused."""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.errors import MalformedCommand
+from schemas.ids import execution_id_of
+from schemas.times import Time
+
+#: Longest body of a command, in bytes. A larger one is dead-lettered unread.
+MAX_COMMAND_BYTES = 128 * 1024
+
+
+class ExecuteProgram(BaseModel):
+    """Run a program once. It names the program; it never carries an image, a path or a command line.
+
+    A bare ``{"program_id": "example_script"}`` with a message id is a complete command; fields that are not known are ignored.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    #: The program's id or YAML key, as the caller typed it.
+    program_id: str = Field(min_length=1, max_length=128)
+    #: Become ``PARAM_*`` variables of the program.
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    #: Who asked, as the gateway authenticated them; ``None`` on a bare publish.
+    submitted_by: str | None = Field(default=None, max_length=256)
+    #: When the publisher accepted it; ``None`` on a bare publish.
+    accepted_at: Time | None = None
+
+    def to_bytes(self) -> bytes:
+        """The body to publish."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+def digest_of(body: bytes) -> str:
+    """SHA-256 of a command's body, in hexadecimal: tells two bodies under one id apart."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse_execute(message_id: str | None, body: bytes) -> tuple[str, ExecuteProgram]:
+    """The execution id and the command of one message, by the one rule that runner and fold share.
+
+    What this refuses is no execution, whoever reads it.
+
+    Raises:
+        MalformedCommand: no message id, too long, not JSON, or not the shape of an ExecuteProgram.
+    """
+    if not message_id:
+        raise MalformedCommand("the message has no message_id: set one (a UUID is best), it names the execution")
+    if len(message_id) > 255:
+        raise MalformedCommand("the message_id is longer than 255 characters")
+    if len(body) > MAX_COMMAND_BYTES:
+        raise MalformedCommand(f"the body has {len(body)} bytes: at most {MAX_COMMAND_BYTES} are allowed")
+    try:
+        command = ExecuteProgram.model_validate(json.loads(body, parse_constant=_refuse_constant))
+        command.to_bytes()  # lone surrogates pass json.loads and fail here: better now than in an event
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'body'}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise MalformedCommand(f"the body is not an ExecuteProgram: {problems}") from error
+    except (ValueError, RecursionError) as error:
+        raise MalformedCommand(f"the body is not JSON: {type(error).__name__}") from error
+    return execution_id_of(message_id), command

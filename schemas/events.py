@@ -1,0 +1,223 @@
+"""Events: facts about an execution, each a CloudEvent 1.0 in structured JSON.
+
+The same bytes travel on the bus, to subscribers and in replies. See https://github.com/cloudevents/spec (version 1.0.2).
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from schemas.errors import MalformedEvent
+from schemas.ids import ProgramId, is_execution_id
+from schemas.output import Encoding, StreamName, StreamSummary, decode_content, encode_content
+from schemas.reasons import Category, Reason
+from schemas.status import Status
+from schemas.times import Time
+
+CONTENT_TYPE = "application/cloudevents+json"
+_TYPE_PREFIX = "io.pyexecutorhub.execution"
+
+ExecutionId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
+
+class _Fact(BaseModel):
+    # Fields that a later version adds are ignored, so that old subscribers keep working.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    execution_id: ExecutionId
+    #: The program's canonical id.
+    program_id: ProgramId
+    #: 1 for the first try.
+    attempt: int = Field(default=1, ge=1)
+
+
+class Queued(_Fact):
+    """The command is durable and waits for a runner."""
+
+    status: Literal[Status.QUEUED] = Status.QUEUED
+    accepted_at: Time | None = None
+    submitted_by: str | None = None
+
+    @property
+    def happened_at(self) -> datetime | None:
+        """When the command was accepted, where its publisher said so."""
+        return self.accepted_at
+
+
+class Running(_Fact):
+    """The program was started."""
+
+    status: Literal[Status.RUNNING] = Status.RUNNING
+    accepted_at: Time | None = None
+    submitted_by: str | None = None
+    started_at: Time
+    runner_id: str
+    image: str | None = None
+    container_id: str | None = None
+
+    @property
+    def happened_at(self) -> datetime:
+        """When the program was started."""
+        return self.started_at
+
+
+class Ended(_Fact):
+    """The one terminal event of an execution."""
+
+    status: Literal[Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED]
+    accepted_at: Time | None = None
+    submitted_by: str | None = None
+    #: ``None`` where the program was never started.
+    started_at: Time | None = None
+    ended_at: Time
+    runner_id: str | None = None
+    #: The program's own exit code; 128 + n where signal n ended it; ``None`` where it was never started.
+    exit_code: int | None = None
+    #: Whether the kernel killed a process of the program for want of memory; the exit code is still the program's.
+    oom_killed: bool = False
+    reason: Reason | None = None
+    category: Category | None = None
+    #: What the hub has to say to people about this ending, in one or two sentences.
+    message: str | None = None
+    stdout: StreamSummary = StreamSummary()
+    stderr: StreamSummary = StreamSummary()
+
+    @property
+    def happened_at(self) -> datetime:
+        """When the execution ended."""
+        return self.ended_at
+
+
+Fact = Annotated[Queued | Running | Ended, Field(discriminator="status")]
+
+
+class OutputChunk(_Fact):
+    """A piece of output, at most 64 KiB."""
+
+    stream: StreamName
+    #: Number of this chunk within its stream, from 0 and without gaps.
+    sequence: int = Field(ge=0)
+    encoding: Encoding
+    content: str
+
+    @classmethod
+    def of(cls, *, execution_id: str, program_id: str, attempt: int, stream: StreamName, sequence: int, content: bytes) -> Self:
+        """The chunk that carries these bytes."""
+        encoding, text = encode_content(content)
+        return cls(
+            execution_id=execution_id,
+            program_id=program_id,
+            attempt=attempt,
+            stream=stream,
+            sequence=sequence,
+            encoding=encoding,
+            content=text,
+        )
+
+    def content_bytes(self) -> bytes:
+        """The bytes it carries.
+
+        Raises:
+            ValueError: the content is not what its encoding says.
+        """
+        return decode_content(self.encoding, self.content)
+
+
+class _CloudEvent(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    #: Who saw the fact: ``/runner/<id>`` or ``/hub``.
+    source: str
+    type: str
+    #: The execution id.
+    subject: str
+    time: Time | None = None
+    datacontenttype: Literal["application/json"] = "application/json"
+
+    def to_bytes(self) -> bytes:
+        """The event as it travels; what is ``None`` is left out."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class ExecutionEvent(_CloudEvent):
+    """A change of status, as subscribers receive it."""
+
+    data: Fact
+
+    @classmethod
+    def of(cls, fact: Queued | Running | Ended, *, source: str) -> Self:
+        """The event of one fact. Its id is the same whoever builds it, so duplicates are recognisable."""
+        rank = "end" if isinstance(fact, Ended) else f"{fact.attempt}:{fact.status.rank}"
+        return cls(
+            id=f"{fact.execution_id}:{rank}",
+            source=source,
+            type=f"{_TYPE_PREFIX}.{fact.status.value}.v1",
+            subject=fact.execution_id,
+            time=fact.happened_at,
+            data=fact,
+        )
+
+    @property
+    def routing_key(self) -> str:
+        """``execution.<status>.<program_id>``: what subscribers bind."""
+        return f"execution.{self.data.status.value}.{self.data.program_id}"
+
+
+class OutputEvent(_CloudEvent):
+    """A piece of output, as subscribers receive it."""
+
+    data: OutputChunk
+
+    @classmethod
+    def of(cls, chunk: OutputChunk, *, source: str) -> Self:
+        """The event of one chunk."""
+        return cls(
+            id=f"{chunk.execution_id}:{chunk.attempt}:{chunk.stream.value}:{chunk.sequence}",
+            source=source,
+            type=f"{_TYPE_PREFIX}.output.v1",
+            subject=chunk.execution_id,
+            data=chunk,
+        )
+
+    @property
+    def routing_key(self) -> str:
+        """``output.<program_id>.<execution_id>``."""
+        return f"output.{self.data.program_id}.{self.data.execution_id}"
+
+
+_EXECUTION_EVENT: TypeAdapter[ExecutionEvent] = TypeAdapter(ExecutionEvent)
+_OUTPUT_EVENT: TypeAdapter[OutputEvent] = TypeAdapter(OutputEvent)
+
+
+def parse_event(body: bytes) -> ExecutionEvent:
+    """The event in one record.
+
+    Raises:
+        MalformedEvent: it is not a CloudEvent of an execution's status, or its envelope and its data disagree.
+    """
+    try:
+        event = _EXECUTION_EVENT.validate_json(body)
+        for summary in (event.data.stdout, event.data.stderr) if isinstance(event.data, Ended) else ():
+            summary.content_bytes()
+    except (ValidationError, ValueError) as error:
+        raise MalformedEvent(f"the record is not an execution event: {type(error).__name__}") from error
+    if event != ExecutionEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
+        raise MalformedEvent("the event's envelope and its data disagree")
+    return event
+
+
+def parse_output(body: bytes) -> OutputEvent:
+    """The chunk in one record.
+
+    Raises:
+        MalformedEvent: it is not a CloudEvent of a piece of output.
+    """
+    try:
+        event = _OUTPUT_EVENT.validate_json(body)
+        event.data.content_bytes()
+    except (ValidationError, ValueError) as error:
+        raise MalformedEvent(f"the record is not an output event: {type(error).__name__}") from error
+    return event

@@ -1,0 +1,55 @@
+"""An execution as the fold makes it and the gateway shows it: what is known of one run, without its output."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from schemas.output import StreamSummary
+from schemas.reasons import Category, Reason
+from schemas.status import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One run of one program. Times are UTC; what is not known (yet) is ``None``."""
+
+    execution_id: str
+    #: The canonical id where a runner has said it; until then as the caller typed it.
+    program_id: str
+    status: Status
+    attempt: int = 1
+    parameters: dict[str, Any] | None = None
+    submitted_by: str | None = None
+    accepted_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    runner_id: str | None = None
+    image: str | None = None
+    container_id: str | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    reason: Reason | None = None
+    category: Category | None = None
+    message: str | None = None
+    #: Counts and flags; the content itself is in the view's output.
+    stdout: StreamSummary | None = None
+    stderr: StreamSummary | None = None
+    #: SHA-256 of the command's body; ``None`` until the command's record was read.
+    digest: str | None = None
+    #: Where the caller wants the terminal event, and the word to send back with it.
+    reply_to: str | None = None
+    correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Cumulative counts, per status and canonical program id. Every execution is in exactly one of them."""
+
+    by_status: dict[Status, dict[str, int]]
+    #: Executions accepted in the last 24 hours.
+    recent: int
+
+    @property
+    def total(self) -> int:
+        """All executions ever accepted: the sum of all counts."""
+        return sum(sum(programs.values()) for programs in self.by_status.values())

@@ -1,0 +1,53 @@
+"""A program: a runnable entry of config.yaml."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from schemas.ids import ProgramId
+from schemas.quantities import Bytes, NanoCpus, Seconds
+
+#: A pool is one word of a routing key and of a queue's name.
+PoolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+_Path = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+
+
+class ProgramKind(StrEnum):
+    """The section of config.yaml that a program stands in."""
+
+    SCRIPT = "script"
+    BOT = "bot"
+
+
+class Program(BaseModel):
+    """One program with its own limits; a limit of ``None`` means the one in ``settings``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: The key of the entry in config.yaml; it names the program as well as ``id`` does.
+    key: ProgramId
+    #: The canonical id, used in statistics, routing keys and PROGRAM_ID.
+    id: ProgramId
+    name: str
+    kind: ProgramKind
+    #: The program's folder: relative to the folder of config.yaml, or absolute.
+    path: _Path
+    description: str = ""
+    enabled: bool = True
+    #: The file that is run, relative to ``path``.
+    main_file: _Path = "main.py"
+    #: Image to run in; ``None`` is the default image of ``settings``.
+    docker_image: str | None = None
+    #: Command-line parameters, split as a shell would, never run by one.
+    parameters: str | None = None
+    #: A Compose file to run instead of an image, relative to ``path`` or absolute.
+    path_docker_compose_run: _Path | None = None
+    timeout_seconds: Seconds | None = None
+    #: Seconds between SIGTERM and SIGKILL.
+    stop_grace_seconds: Seconds | None = None
+    memory_limit: Bytes | None = None
+    cpu_limit: NanoCpus | None = None
+    pids_limit: Annotated[int, Field(ge=1)] | None = None
+    #: The work queue that its commands go to.
+    pool: PoolName | None = None

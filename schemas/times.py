@@ -1,0 +1,20 @@
+"""Points in time: always aware, always UTC."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime
+
+
+def utc_now() -> datetime:
+    """The time now, aware and in UTC. For stamps only: limits are measured with a monotonic clock."""
+    return datetime.now(UTC)
+
+
+def to_utc(moment: datetime) -> datetime:
+    """The same point in time, expressed in UTC."""
+    return moment.astimezone(UTC)
+
+
+#: A point in time; a naive one is refused, one with another offset becomes UTC.
+Time = Annotated[AwareDatetime, AfterValidator(to_utc)]
