@@ -31,3 +31,11 @@ class BusClosed(BusError):
 
 class BadBusUrl(BusError):
     """The address of the bus can't be used; its text says why."""
+
+
+class BusInUse(BusError):
+    """Another process has the embedded bus open; only one at a time may."""
+
+
+class Unroutable(BusError):
+    """No queue was bound where the message was published, so nobody got it."""

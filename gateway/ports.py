@@ -20,7 +20,10 @@ class Catalogues(Protocol):
 
 
 class View(Protocol):
-    """The read model. Every answer is a consistent snapshot, at most a batch behind the log."""
+    """The read model. Every answer is a consistent snapshot, at most a batch behind the log.
+
+    Every method may raise :class:`gateway.errors.ViewUnavailable`.
+    """
 
     async def find(self, execution_id: str) -> Execution | None:
         """One execution, or ``None`` where the view does not know it (yet)."""

@@ -21,6 +21,10 @@ _TYPE_PREFIX = "io.pyexecutorhub.execution"
 ExecutionId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
+#: Largest number in an event: it fits every database and every language's integer.
+_MAX_INT = 2**31 - 1
+
+
 class _Fact(BaseModel):
     # Fields that a later version adds are ignored, so that old subscribers keep working.
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -29,7 +33,7 @@ class _Fact(BaseModel):
     #: The program's canonical id.
     program_id: ProgramId
     #: 1 for the first try.
-    attempt: int = Field(default=1, ge=1)
+    attempt: int = Field(default=1, ge=1, le=_MAX_INT)
 
 
 class Queued(_Fact):
@@ -73,7 +77,7 @@ class Ended(_Fact):
     ended_at: Time
     runner_id: str | None = None
     #: The program's own exit code; 128 + n where signal n ended it; ``None`` where it was never started.
-    exit_code: int | None = None
+    exit_code: int | None = Field(default=None, ge=-_MAX_INT, le=_MAX_INT)
     #: Whether the kernel killed a process of the program for want of memory; the exit code is still the program's.
     oom_killed: bool = False
     reason: Reason | None = None
@@ -97,7 +101,7 @@ class OutputChunk(_Fact):
 
     stream: StreamName
     #: Number of this chunk within its stream, from 0 and without gaps.
-    sequence: int = Field(ge=0)
+    sequence: int = Field(ge=0, le=_MAX_INT)
     encoding: Encoding
     content: str
 

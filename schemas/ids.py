@@ -25,7 +25,13 @@ ProgramId = Annotated[str, BeforeValidator(_int_to_text), StringConstraints(patt
 
 def is_program_id(text: str) -> bool:
     """Whether ``text`` may name a program."""
-    return _PROGRAM_ID.match(text) is not None
+    # fullmatch: for match alone, "$" would let a line break at the end pass.
+    return _PROGRAM_ID.fullmatch(text) is not None
+
+
+def routable_program_id(text: str) -> str:
+    """``text`` where it may name a program, else ``unknown``: events need a key even where a command names nonsense."""
+    return text if is_program_id(text) else "unknown"
 
 
 def new_execution_id() -> str:

@@ -12,8 +12,15 @@ def utc_now() -> datetime:
 
 
 def to_utc(moment: datetime) -> datetime:
-    """The same point in time, expressed in UTC."""
-    return moment.astimezone(UTC)
+    """The same point in time, expressed in UTC.
+
+    Raises:
+        ValueError: it lies outside the years 1 to 9999 there.
+    """
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time lies outside the years 1 to 9999") from error
 
 
 #: A point in time; a naive one is refused, one with another offset becomes UTC.

@@ -1,0 +1,85 @@
+"""The rule by which decisions are made, kept in a SQLite table: of the proposals for an attempt, the first one decides it.
+
+Both buses use it. On RabbitMQ the order is that of the control stream, and every runner keeps its own copy of the table.
+"""
+
+import sqlite3
+
+from bus.messages import Claim, Decision, End, Proposal
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS decisions (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    execution_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,  -- 0: an end, which decides all attempts that no claim has decided
+    epoch TEXT, nonce TEXT, digest TEXT,
+    reason TEXT, requested_by TEXT,
+    UNIQUE (execution_id, attempt)
+);
+"""
+_COLUMNS = "sequence, execution_id, attempt, epoch, nonce, digest, reason, requested_by"
+_END = 0
+
+
+def apply(database: sqlite3.Connection, proposal: Proposal) -> bool:
+    """Take the next proposal of the order; whether it decided something. Later ones never change what was decided."""
+    if isinstance(proposal, End):
+        cursor = database.execute(
+            "INSERT OR IGNORE INTO decisions (execution_id, attempt, reason, requested_by) VALUES (?, ?, ?, ?)",
+            (proposal.execution_id, _END, proposal.reason, proposal.requested_by),
+        )
+    else:
+        cursor = database.execute(
+            "INSERT OR IGNORE INTO decisions (execution_id, attempt, epoch, nonce, digest) SELECT ?, ?, ?, ?, ?"
+            " WHERE NOT EXISTS (SELECT 1 FROM decisions WHERE execution_id = ? AND attempt = ?)",
+            (
+                *(proposal.execution_id, proposal.attempt, proposal.epoch, proposal.nonce, proposal.digest),
+                *(proposal.execution_id, _END),
+            ),
+        )
+    return cursor.rowcount == 1
+
+
+def find(database: sqlite3.Connection, execution_id: str, attempt: int) -> Decision | None:
+    """The decision for an attempt: its claim, or else the execution's end. A claim is there only where it came before the end."""
+    row = database.execute(
+        f"SELECT {_COLUMNS} FROM decisions WHERE execution_id = ? AND attempt IN (?, ?) ORDER BY attempt DESC LIMIT 1",  # noqa: S608
+        (execution_id, attempt, _END),
+    ).fetchone()
+    return None if row is None else _decision(row)
+
+
+def answer(database: sqlite3.Connection, proposal: Proposal) -> Decision | None:
+    """What to tell who proposed this: the decision, or ``None`` where the proposal is not in the order yet.
+
+    For a claim, the decision for its attempt. For an end, the newest claim that came before it, else the end.
+    """
+    if isinstance(proposal, Claim):
+        return find(database, proposal.execution_id, proposal.attempt)
+    rows = database.execute(
+        f"SELECT {_COLUMNS} FROM decisions WHERE execution_id = ? ORDER BY attempt DESC",  # noqa: S608
+        (proposal.execution_id,),
+    ).fetchall()
+    return _decision(rows[0]) if rows and rows[-1][2] == _END else None
+
+
+def after(database: sqlite3.Connection, sequence: int, limit: int) -> list[tuple[int, Decision]]:
+    """Decisions after a sequence number, with theirs, in the order they were made."""
+    rows = database.execute(
+        f"SELECT {_COLUMNS} FROM decisions WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
+        (sequence, limit),
+    )
+    return [(row[0], _decision(row)) for row in rows]
+
+
+def last_sequence(database: sqlite3.Connection) -> int:
+    """Sequence number of the newest decision; 0 before the first."""
+    number: int = database.execute("SELECT COALESCE(MAX(sequence), 0) FROM decisions").fetchone()[0]
+    return number
+
+
+def _decision(row: tuple[int, str, int, str, str, str, str, str | None]) -> Decision:
+    _, execution_id, attempt, epoch, nonce, digest, reason, requested_by = row
+    if attempt == _END:
+        return End(execution_id=execution_id, reason=reason, requested_by=requested_by)
+    return Claim(execution_id=execution_id, attempt=attempt, epoch=epoch, nonce=nonce, digest=digest)

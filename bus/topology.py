@@ -1,0 +1,222 @@
+"""Names, arguments and bindings of everything on the bus, as data. Arguments are final: a queue's can't change later.
+
+::
+
+    gateways,         ┌─────────────┐  execute.<pool>   ┌─────────────────┐
+    any publisher ───▶│hub.commands │──────────┬───────▶│ hub.work.<pool> │──▶ runners of the pool
+                      └─────┬───────┘          │        └────────┬────────┘
+                            │ cancel           │                 └ expired, rejected ──▶ hub.dead
+                            │                  ▼
+                            │           ╔═════════════╗
+                            │           ║   hub.log   ║──▶ projectors
+                            │           ╚═════════════╝
+                            │                  ▲ execution.#
+    runners,          ┌─────┼───────┐          │
+    the holder ──────▶│hub.reports  │──────────┘
+                      └─────┼───┬───┘ output.#  ──▶ ║ hub.output ║──▶ projectors
+                            │   ├──── control.# ──▶ ║ hub.control║──▶ every runner, the holder
+                            └───┼─────────────────▶ ║ hub.control║
+                                ├──── lease.#   ──▶ ║ hub.leases ║
+                                └──── state.#   ──▶ ║ hub.state  ║
+
+                      ┌──────────────┐ execution.<status>.<program_id>
+    the holder ──────▶│hub.executions│──────────▶ every subscriber's queue
+                      └──────────────┘
+    hub.announcer: one message, the checkpoint; who holds it is the holder.
+
+Double lines are streams: records stay after they were read. No subscriber's queue is bound to ``hub.commands`` or ``hub.reports``,
+where one that refuses would turn the confirm of a command that was taken into a nack.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from bus.messages import StreamName
+
+COMMANDS = "hub.commands"
+REPORTS = "hub.reports"
+EXECUTIONS = "hub.executions"
+#: Topic exchanges, all durable.
+EXCHANGES = (COMMANDS, REPORTS, EXECUTIONS)
+
+LOG = "hub.log"
+OUTPUT = "hub.output"
+CONTROL = "hub.control"
+LEASES = "hub.leases"
+STATE = "hub.state"
+DEAD = "hub.dead"
+ANNOUNCER = "hub.announcer"
+
+#: Key of a cancel on ``hub.commands``, where anybody may ask for one.
+CANCEL_KEY = "cancel"
+CLAIM_KEY = "control.claim"
+END_KEY = "control.end"
+
+#: Header of a dead letter: why it was rejected, for people.
+REASON_HEADER = "x-hub-reason"
+#: Header of a dead letter: the routing key it came with.
+ORIGIN_HEADER = "x-hub-routing-key"
+
+DAY_SECONDS = 24 * 3600
+#: Seconds a command may wait: a third of the control stream's age, so that its decision is always still there.
+COMMAND_TTL_SECONDS = DAY_SECONDS
+#: Backstop of a work queue's length; admission refuses far below it.
+WORK_QUEUE_LENGTH = 1_000_000
+#: Dead letters that are kept, the newest.
+DEAD_LETTERS = 100_000
+#: Announcements that wait for a subscriber that is away, the newest.
+NAMED_SUBSCRIPTION_LENGTH = 100_000
+#: Announcements that wait for a subscriber that is there but slow, the newest.
+SUBSCRIPTION_LENGTH = 10_000
+#: Deliveries after which a command is dead-lettered, come what may.
+DELIVERY_LIMIT = 20
+
+#: How long records stay.
+LOG_AGE_DAYS = 30
+OUTPUT_AGE_DAYS = 7
+CONTROL_AGE_DAYS = 3
+
+_MEGABYTE = 1_000_000
+_POOL = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SUBSCRIBER = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+
+Arguments = Mapping[str, str | int | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable queue or stream."""
+
+    name: str
+    arguments: Arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What an exchange sends to a queue."""
+
+    exchange: str
+    key: str
+    queue: str
+
+
+def _stream(name: str, *, age: str | None, segment_bytes: int) -> Queue:
+    # Whole segments are removed: with the default size an age limit removes nothing for weeks.
+    limits: dict[str, str | int | bool] = {"x-stream-max-segment-size-bytes": segment_bytes}
+    if age is not None:
+        limits["x-max-age"] = age
+    return Queue(name, {"x-queue-type": "stream", **limits})
+
+
+#: Every queue that does not depend on the configuration.
+QUEUES = (
+    _stream(LOG, age=f"{LOG_AGE_DAYS}D", segment_bytes=100 * _MEGABYTE),
+    _stream(OUTPUT, age=f"{OUTPUT_AGE_DAYS}D", segment_bytes=100 * _MEGABYTE),
+    _stream(CONTROL, age=f"{CONTROL_AGE_DAYS}D", segment_bytes=16 * _MEGABYTE),
+    _stream(LEASES, age="1h", segment_bytes=16 * _MEGABYTE),
+    _stream(STATE, age=None, segment_bytes=16 * _MEGABYTE),
+    Queue(DEAD, {"x-queue-type": "quorum", "x-max-length": DEAD_LETTERS, "x-overflow": "drop-head"}),
+    Queue(
+        ANNOUNCER,
+        # Each lost holder counts as a delivery, and a newer RabbitMQ drops the message after 20 unless told otherwise.
+        {"x-queue-type": "quorum", "x-single-active-consumer": True, "x-delivery-limit": 1_000_000},
+    ),
+)
+
+#: Every binding that does not depend on the configuration.
+BINDINGS = (
+    Binding(COMMANDS, CANCEL_KEY, CONTROL),
+    Binding(REPORTS, "execution.#", LOG),
+    Binding(REPORTS, "output.#", OUTPUT),
+    Binding(REPORTS, "control.#", CONTROL),
+    Binding(REPORTS, "lease.#", LEASES),
+    Binding(REPORTS, "state.#", STATE),
+)
+
+_WORK_ARGUMENTS: Arguments = {
+    "x-queue-type": "quorum",
+    "x-message-ttl": COMMAND_TTL_SECONDS * 1000,
+    "x-delivery-limit": DELIVERY_LIMIT,
+    "x-max-length": WORK_QUEUE_LENGTH,
+    # Never drop-head: what was confirmed would vanish. A refusal is a nack, which says "outcome unknown" and does not lie.
+    "x-overflow": "reject-publish",
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": DEAD,
+    "x-dead-letter-strategy": "at-least-once",
+}
+
+#: Where each stream that services read lives, and the first word of the keys that lead there.
+STREAM_QUEUES = {StreamName.LOG: LOG, StreamName.OUTPUT: OUTPUT}
+_STREAM_WORDS = {StreamName.LOG: "execution", StreamName.OUTPUT: "output"}
+
+
+def execute_key(pool: str) -> str:
+    """Routing key of an ExecuteProgram for a pool.
+
+    Raises:
+        ValueError: the name is no single word of a routing key, so that it could reach other pools.
+    """
+    if _POOL.fullmatch(pool) is None:
+        raise ValueError(f"{pool!r} can't name a pool: letters, digits, _ and -, at most 64")
+    return f"execute.{pool}"
+
+
+def work_queue(pool: str) -> Queue:
+    """The queue of a pool's commands."""
+    execute_key(pool)
+    return Queue(f"hub.work.{pool}", _WORK_ARGUMENTS)
+
+
+def pool_bindings(pool: str) -> tuple[Binding, Binding]:
+    """What makes a pool's commands arrive, in the order to declare.
+
+    The log is bound for each pool and never by a wildcard: a command for an unknown pool must be unroutable, not accepted and never
+    run. The work queue comes first: what is accepted between the two is run, and the log learns of it from the runner.
+    """
+    key = execute_key(pool)
+    return Binding(COMMANDS, key, work_queue(pool).name), Binding(COMMANDS, key, LOG)
+
+
+def subscriber_queue(name: str) -> Queue:
+    """The queue of a durable subscription.
+
+    Raises:
+        ValueError: the name is empty, too long, or has other characters than letters, digits and ``_.-``.
+    """
+    if _SUBSCRIBER.fullmatch(name) is None:
+        raise ValueError(f"{name!r} can't name a subscription: letters, digits and _.-, at most 128")
+    return Queue(
+        f"hub.subscriber.{name}",
+        {
+            "x-queue-type": "quorum",
+            "x-max-length": NAMED_SUBSCRIPTION_LENGTH,
+            "x-overflow": "drop-head",
+            "x-delivery-limit": DELIVERY_LIMIT,
+        },
+    )
+
+
+def check_report_key(stream: StreamName, key: str) -> None:
+    """See that a report's key leads to the stream.
+
+    Raises:
+        ValueError: it does not.
+    """
+    word = _STREAM_WORDS[stream]
+    if not key.startswith(f"{word}."):
+        raise ValueError(f"a key of the stream {stream.value} begins with {word!r}, and {key!r} does not")
+
+
+def matches(patterns: Iterable[str], key: str) -> bool:
+    """Whether a topic exchange would send this key to a queue bound with one of the patterns."""
+    words = key.split(".")
+    return any(_match(pattern.split("."), words) for pattern in patterns)
+
+
+def _match(pattern: list[str], words: list[str]) -> bool:
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return any(_match(pattern[1:], words[skipped:]) for skipped in range(len(words) + 1))
+    return bool(words) and pattern[0] in ("*", words[0]) and _match(pattern[1:], words[1:])

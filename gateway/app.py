@@ -1,0 +1,118 @@
+"""Puts the gateway together from what the hub injects."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+from aiohttp import web
+
+from bus.ports import Commands
+from gateway.bodies import MAX_BODY_BYTES
+from gateway.intake import LIMIT_SECONDS, Intake
+from gateway.keys import (
+    ACCOUNTS,
+    CATALOGUES,
+    HEALTH,
+    INTAKE,
+    LOOKUP,
+    POLICIES,
+    REQUEST_ID,
+    THROTTLE,
+    TOKENS,
+    VERSION,
+    VIEW,
+    WAITS,
+)
+from gateway.lookup import Lookup
+from gateway.middlewares import authorize, name_request, tell_problems
+from gateway.overlay import Overlay
+from gateway.ports import Accounts, Catalogues, Endings, Health, View
+from gateway.routes import add_routes
+from gateway.throttle import Throttle
+from gateway.tokens import Tokens
+from gateway.waits import Waits
+
+#: Answers are data: no browser may guess their type, run them, frame them, or keep them.
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def make_app(
+    *,
+    catalogues: Catalogues,
+    commands: Commands,
+    view: View,
+    endings: Endings,
+    health: Health,
+    accounts: Accounts,
+    signing_key: bytes,
+    queue_length: int,
+    version: str,
+    accept_limit_seconds: float = LIMIT_SECONDS,
+    overlay: Overlay | None = None,
+    throttle: Throttle | None = None,
+    wall_clock: Callable[[], float] = time.time,
+) -> web.Application:
+    """The HTTP application.
+
+    ``queue_length`` is how many commands may wait in a pool's queue, ``version`` the version of the package.
+
+    Raises:
+        BadSigningKey: the key has less than 32 bytes.
+    """
+    overlay = overlay if overlay is not None else Overlay()
+    app = web.Application(middlewares=[name_request, tell_problems, authorize], client_max_size=MAX_BODY_BYTES)
+    app[ACCOUNTS] = accounts
+    app[CATALOGUES] = catalogues
+    app[HEALTH] = health
+    app[INTAKE] = Intake(
+        catalogues=catalogues,
+        commands=commands,
+        overlay=overlay,
+        queue_length=queue_length,
+        limit_seconds=accept_limit_seconds,
+    )
+    app[LOOKUP] = Lookup(view, overlay)
+    app[THROTTLE] = throttle or Throttle()
+    app[TOKENS] = Tokens(signing_key, clock=wall_clock)
+    app[VERSION] = version
+    app[VIEW] = view
+    app[WAITS] = Waits(endings)
+    app[POLICIES] = add_routes(app.router)
+    app.on_response_prepare.append(_add_headers)
+    app.on_shutdown.append(_let_waiting_requests_go)
+    app.cleanup_ctx.append(_sweeping(overlay, view))
+    app.on_cleanup.append(_finish_publishing)
+    return app
+
+
+def _sweeping(overlay: Overlay, view: View) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def context(_app: web.Application) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(overlay.keep_swept(view), name="sweep the overlay")
+        yield
+        sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping
+
+    return context
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_SECURITY_HEADERS)
+    if request_id := request.get(REQUEST_ID):
+        response.headers["X-Request-ID"] = request_id
+    # Which server this is, in which version, helps nobody but an attacker.
+    response.headers.popall("Server", None)
+
+
+async def _let_waiting_requests_go(app: web.Application) -> None:
+    app[WAITS].close()
+
+
+async def _finish_publishing(app: web.Application) -> None:
+    await app[INTAKE].close()

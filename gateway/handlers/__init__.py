@@ -1,0 +1,1 @@
+"""What each route does, by noun. Who may come here is decided before: see gateway.policies."""

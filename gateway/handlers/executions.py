@@ -1,0 +1,79 @@
+"""``/execute`` and ``/executions``: ask for a run, and see what became of it."""
+
+import re
+from contextlib import suppress
+
+from aiohttp import web
+
+from gateway import problems
+from gateway.answers import json_answer
+from gateway.bodies import ExecuteBody, read_body
+from gateway.errors import Refused, ViewUnavailable
+from gateway.keys import INTAKE, LOOKUP, USERNAME, WAITS
+from gateway.records import logs_of, record_of
+from schemas.executions import Execution
+from schemas.ids import is_execution_id
+from schemas.output import Output
+from schemas.times import utc_now
+
+#: Executions that the list shows.
+LISTED = 100
+#: Longest ``?wait=``, in seconds.
+MAX_WAIT_SECONDS = 300
+
+_WAIT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?")
+
+
+async def create(request: web.Request) -> web.Response:
+    """Accept an execution: 202, or 200 with its record where its end was seen within ``?wait=`` seconds."""
+    wait_seconds = _wait_seconds(request)
+    body = await read_body(request, ExecuteBody)
+    accepted = await request.app[INTAKE].accept(body.program_id, body.parameters, submitted_by=request[USERNAME])
+    if await request.app[WAITS].ended(accepted.execution_id, wait_seconds):
+        # Accepted is accepted: if the record can't be read after all, that is no error of this request.
+        with suppress(ViewUnavailable, Refused):
+            execution, output = await _find(request, accepted.execution_id)
+            return json_answer(record_of(execution, output))
+    return json_answer(
+        {
+            "execution_id": accepted.execution_id,
+            "program_id": body.program_id,
+            "status": "queued",
+            "message": f"Program '{body.program_id}' queued for execution",
+            "timestamp": accepted.accepted_at.isoformat(),
+        },
+        status=202,
+        headers={"Location": f"/executions/{accepted.execution_id}"},
+    )
+
+
+async def list_newest(request: web.Request) -> web.Response:
+    """The newest executions, the newest first."""
+    return json_answer([record_of(execution, output) for execution, output in await request.app[LOOKUP].newest(LISTED)])
+
+
+async def show(request: web.Request) -> web.Response:
+    """One execution."""
+    execution, output = await _find(request, request.match_info["execution_id"])
+    return json_answer(record_of(execution, output))
+
+
+async def show_logs(request: web.Request) -> web.Response:
+    """What one execution wrote, and how long it took."""
+    execution, output = await _find(request, request.match_info["execution_id"])
+    return json_answer(logs_of(execution, output, now=utc_now()))
+
+
+async def _find(request: web.Request, execution_id: str) -> tuple[Execution, Output]:
+    found = await request.app[LOOKUP].find(execution_id) if is_execution_id(execution_id) else None
+    if found is None:
+        raise Refused(problems.execution_not_found())
+    return found
+
+
+def _wait_seconds(request: web.Request) -> float:
+    values = request.query.getall("wait", ["0"])
+    if len(values) == 1 and _WAIT.fullmatch(values[0]) and (seconds := float(values[0])) <= MAX_WAIT_SECONDS:
+        return seconds
+    message = f"Input should be a number of seconds from 0 to {MAX_WAIT_SECONDS}"
+    raise Refused(problems.invalid_request([{"loc": ["query", "wait"], "msg": message, "type": "seconds"}]))

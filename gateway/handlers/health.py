@@ -1,0 +1,24 @@
+"""``/health``: how the hub is."""
+
+from typing import Any
+
+from aiohttp import web
+
+from gateway import problems
+from gateway.answers import json_answer
+from gateway.errors import Refused
+from gateway.keys import CATALOGUES, HEALTH
+from schemas.times import utc_now
+
+
+async def show(request: web.Request) -> web.Response:
+    """200 while the process lives; with ``?ready=1`` only if an execution can be accepted now."""
+    wrong = dict(request.app[HEALTH].problems())
+    if problem := request.app[CATALOGUES].problem:
+        wrong.setdefault("config", problem)
+    if request.query.get("ready") in ("1", "true") and not request.app[HEALTH].ready():
+        raise Refused(problems.not_ready(wrong))
+    health: dict[str, Any] = {"status": "degraded" if wrong else "healthy", "timestamp": utc_now().isoformat()}
+    if wrong:
+        health["problems"] = wrong
+    return json_answer(health)

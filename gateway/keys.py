@@ -1,0 +1,28 @@
+"""What handlers find on the application and on the request."""
+
+from aiohttp import web
+
+from gateway.intake import Intake
+from gateway.lookup import Lookup
+from gateway.policies import Policies
+from gateway.ports import Accounts, Catalogues, Health, View
+from gateway.throttle import Throttle
+from gateway.tokens import Tokens
+from gateway.waits import Waits
+
+ACCOUNTS = web.AppKey[Accounts]("accounts")
+CATALOGUES = web.AppKey[Catalogues]("catalogues")
+HEALTH = web.AppKey[Health]("health")
+INTAKE = web.AppKey("intake", Intake)
+LOOKUP = web.AppKey("lookup", Lookup)
+POLICIES = web.AppKey[Policies]("policies")
+THROTTLE = web.AppKey("throttle", Throttle)
+TOKENS = web.AppKey("tokens", Tokens)
+VERSION = web.AppKey("version", str)
+VIEW = web.AppKey[View]("view")
+WAITS = web.AppKey("waits", Waits)
+
+#: Names the request in logs and problems.
+REQUEST_ID = web.RequestKey("request_id", str)
+#: Whose token came with the request; absent on open routes.
+USERNAME = web.RequestKey("username", str)

@@ -1,0 +1,61 @@
+"""Looking executions up: in the view, then among those just accepted, then with some patience for what others accepted."""
+
+import asyncio
+from datetime import datetime
+
+from gateway.overlay import Overlay
+from gateway.ports import View
+from schemas.executions import Execution
+from schemas.output import Output
+
+#: Seconds in which an execution that another gateway accepted shows up here.
+PATIENCE_SECONDS = 0.5
+
+_FIRST_PAUSE_SECONDS = 0.01
+
+
+class Lookup:
+    """Answers for executions."""
+
+    def __init__(self, view: View, overlay: Overlay, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._view = view
+        self._overlay = overlay
+        self._patience_seconds = patience_seconds
+
+    async def find(self, execution_id: str) -> tuple[Execution, Output] | None:
+        """One execution with its output; ``None`` where nobody has heard of it."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._patience_seconds
+        pause = _FIRST_PAUSE_SECONDS
+        while (execution := await self._find_now(execution_id)) is None:
+            if (left := deadline - loop.time()) <= 0:
+                return None
+            await asyncio.sleep(min(pause, left))
+            pause *= 2
+        # Asked for after the status: whatever has ended has its output by then.
+        output = await self._view.output(execution_id) if execution.status.is_terminal else Output()
+        return execution, output
+
+    async def newest(self, limit: int) -> list[tuple[Execution, Output]]:
+        """The newest executions by acceptance, the newest first, with their output."""
+        shown = await self._view.newest(limit)
+        known = {execution.execution_id for execution, _ in shown}
+        # The view may have more than it gave: what it shows further down must not come up again from the overlay.
+        oldest = shown[-1][0].accepted_at if len(shown) == limit else None
+        waiting = [
+            (execution, Output())
+            for execution in self._overlay.newest(limit)
+            if execution.execution_id not in known and _is_after(execution, oldest)
+        ]
+        return (waiting + shown)[:limit]
+
+    async def _find_now(self, execution_id: str) -> Execution | None:
+        execution = await self._view.find(execution_id)
+        if execution is None:
+            return self._overlay.find(execution_id)
+        self._overlay.drop(execution_id)
+        return execution
+
+
+def _is_after(execution: Execution, moment: datetime | None) -> bool:
+    return moment is None or execution.accepted_at is None or execution.accepted_at >= moment

@@ -1,0 +1,176 @@
+"""The composition root: every part is made here and nowhere else, and handed what it needs."""
+
+import asyncio
+import importlib.metadata
+from contextlib import AsyncExitStack
+from enum import StrEnum
+
+import structlog
+import typer
+
+from bus.errors import BusUnavailable
+from bus.open import make_bus
+from bus.ports import Bus
+from gateway.app import make_app
+from gateway.server import serve as listen
+from hub import accounts
+from hub.announcer import Announcer
+from hub.backoff import Backoff
+from hub.catalogues import Catalogues
+from hub.config_file import ConfigFile
+from hub.endings import Endings
+from hub.health import Health, Probe
+from hub.lifecycle import Supervisor, stop_on_signals
+from hub.pid_file import pid_file
+from hub.projector import Projector
+from hub.settings import HubSettings, Settings
+from hub.state_dir import make_state_dir
+from hub.view import View
+
+_log = structlog.get_logger()
+
+
+class Role(StrEnum):
+    """A part that a process can play."""
+
+    GATEWAY = "gateway"
+    RUNNER = "runner"
+
+
+async def serve(settings: Settings, roles: frozenset[Role]) -> int:
+    """Play the roles until SIGTERM or SIGINT; the process's exit status.
+
+    Raises:
+        HubError: something can't be used, is in use already, or died; its text says what to do.
+    """
+    hub = settings.hub
+    state_dir = make_state_dir(hub.state_path)
+    name = next(iter(roles)).value if len(roles) == 1 else "hub"
+    with pid_file(state_dir / f"{name}.pid"), stop_on_signals() as stop:
+        catalogues = Catalogues.load(
+            ConfigFile(
+                path=hub.config_path,
+                project_dir=hub.project_path,
+                overrides=settings.overrides,
+                fallbacks=settings.fallbacks,
+            )
+        )
+        async with AsyncExitStack() as stack:
+            # Left in the opposite order: first nobody is let in, then the runner comes to rest, then the tasks, then the bus.
+            bus = make_bus(hub.bus_url.get_secret_value(), state_dir=state_dir, name=name)
+            stack.push_async_callback(bus.close)
+            if not await _opened(bus, catalogues.current.pools, stop):
+                return 0
+            probes: dict[str, Probe] = {"config": lambda: catalogues.problem}
+            view = await _view(stack, hub) if Role.GATEWAY in roles else None
+            tasks = await stack.enter_async_context(Supervisor())
+            tasks.start("config", catalogues.run())
+            tasks.start("pools", _declare_new_pools(bus, catalogues))
+            if Role.RUNNER in roles:
+                await _start_runner(stack, tasks, probes, hub, bus, catalogues)
+            if view is not None:
+                await _start_gateway(stack, tasks, probes, hub, bus, catalogues, view)
+            _log.info("started", action="hub_started", roles=sorted(roles), version=_version())
+            await tasks.wait(stop)
+    _log.info("stopped", action="hub_stopped")
+    return 0
+
+
+async def _view(stack: AsyncExitStack, hub: HubSettings) -> View:
+    view = View(hub.state_path / "view.db")
+    stack.push_async_callback(view.close)
+    await view.open()
+    return view
+
+
+async def _start_runner(
+    stack: AsyncExitStack,
+    tasks: Supervisor,
+    probes: dict[str, Probe],
+    hub: HubSettings,
+    bus: Bus,
+    catalogues: Catalogues,
+) -> None:
+    raise NotImplementedError
+
+
+async def _start_gateway(
+    stack: AsyncExitStack,
+    tasks: Supervisor,
+    probes: dict[str, Probe],
+    hub: HubSettings,
+    bus: Bus,
+    catalogues: Catalogues,
+    view: View,
+) -> None:
+    endings = Endings(view)
+    announcer = Announcer(bus.announcements, view)
+    projector = Projector(
+        bus.streams,
+        view,
+        endings,
+        keep_finished=lambda: catalogues.current.settings.max_executions,
+        on_transitions=announcer.wake,
+    )
+    tasks.start("projector", projector.run())
+    tasks.start("announcer", announcer.run())
+    probes |= {"view": lambda: projector.problem or announcer.problem}
+    users, created = open_accounts(hub)
+    stack.callback(users.close)
+    if created is not None:
+        typer.echo(accounts.banner(created))
+    app = make_app(
+        catalogues=catalogues,
+        commands=bus.commands,
+        view=view,
+        endings=endings,
+        health=Health(bus, probes),
+        accounts=users,
+        signing_key=users.signing_key,
+        queue_length=hub.queue_length,
+        version=_version(),
+    )
+    await stack.enter_async_context(listen(app, host=hub.api_host, port=hub.api_port))
+
+
+async def _opened(bus: Bus, pools: frozenset[str], stop: asyncio.Event) -> bool:
+    """Whether the bus could be opened before somebody asked to stop. Servers may start in any order, so this waits."""
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            await bus.open(pools)
+        except BusUnavailable as error:
+            _log.warning("waiting for the bus", action="bus_awaited", error=str(error))
+            await backoff.pause()
+        else:
+            return True
+    return False
+
+
+async def _declare_new_pools(bus: Bus, catalogues: Catalogues) -> None:
+    known = catalogues.current
+    backoff = Backoff()
+    while True:
+        catalogue = await catalogues.changed(known)
+        try:
+            await bus.open(catalogue.pools)
+        except BusUnavailable as error:
+            _log.warning("pools not declared yet", action="pools_awaited", error=str(error))
+            await backoff.pause()
+        else:
+            known = catalogue
+            backoff.reset()
+
+
+def open_accounts(hub: HubSettings) -> tuple[accounts.Accounts, accounts.Credentials | None]:
+    """The accounts of this hub, and the credentials if a password was made just now."""
+    return accounts.open_accounts(
+        make_state_dir(hub.state_path),
+        username=hub.username,
+        password=hub.password.get_secret_value() if hub.password else None,
+        secret_key=hub.secret_key.get_secret_value() if hub.secret_key else None,
+    )
+
+
+def _version() -> str:
+    return importlib.metadata.version("pyexecutorhub")

@@ -1,0 +1,99 @@
+"""The commands and their options."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from bus.errors import BusError
+from gateway.errors import GatewayError
+from hub.bootstrap import Role, serve
+from hub.cli import client, credentials
+from hub.errors import HubError, ServiceDied
+from hub.log_setup import set_up_logging
+from hub.settings import Settings, load_settings
+from runner.errors import RunnerError
+
+app = typer.Typer(
+    name="pyexecutorhub",
+    help="Runs scripts and bots in fresh Docker containers, on demand.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+credentials_app = typer.Typer(help="The user name and password of this hub.", no_args_is_help=True)
+app.add_typer(credentials_app, name="credentials")
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="config.yaml to read. [HUB_CONFIG]", show_default=False)]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on. [API_HOST]", show_default=False)]
+Port = Annotated[int | None, typer.Option("--port", help="Port to listen on. [API_PORT]", show_default=False)]
+
+#: What the shell sees of a setting or a configuration that can't be used.
+_EXIT_UNUSABLE = 2
+
+
+def _settings(**flags: Any) -> Settings:
+    try:
+        return load_settings(**flags)
+    except HubError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(_EXIT_UNUSABLE) from error
+
+
+def _run(coroutine: Coroutine[Any, Any, int]) -> None:
+    try:
+        code = asyncio.run(coroutine)
+    except (HubError, GatewayError, RunnerError, BusError) as error:
+        if isinstance(error, ServiceDied):
+            structlog.get_logger().error("died", action="service_died", service=error.name, exc_info=error.__cause__)
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code if isinstance(error, HubError) else 1) from error
+    raise typer.Exit(code)
+
+
+def _serve(settings: Settings, *roles: Role) -> None:
+    set_up_logging(settings.hub.log_level, log_file=settings.hub.log_file)
+    _run(serve(settings, frozenset(roles)))
+
+
+@app.command()
+def up(config: Config = None, host: Host = None, port: Port = None) -> None:
+    """Gateway and runner in one process, on the embedded bus unless HUB_BUS_URL says otherwise."""
+    _serve(_settings(config=config, api_host=host, api_port=port), Role.GATEWAY, Role.RUNNER)
+
+
+@app.command()
+def gateway(config: Config = None, host: Host = None, port: Port = None) -> None:
+    """The HTTP service, with projector and announcer inside."""
+    _serve(_settings(config=config, api_host=host, api_port=port), Role.GATEWAY)
+
+
+@app.command()
+def runner(config: Config = None) -> None:
+    """The service that runs programs on this host's Docker engine."""
+    _serve(_settings(config=config), Role.RUNNER)
+
+
+@app.command()
+def run(
+    program: Annotated[str, typer.Argument(help="Id or key of the program.")],
+    parameter: Annotated[list[str] | None, typer.Option("--param", "-p", help="KEY=VALUE, becomes PARAM_KEY.")] = None,
+    config: Config = None,
+) -> None:
+    """Run a program on the hub of this machine; its output is ours, and so is its exit status."""
+    _run(client.run_program(_settings(config=config), program, parameter or []))
+
+
+@credentials_app.command("create")
+def credentials_create(config: Config = None) -> None:
+    """Make credentials and show them, unless there are some already."""
+    _run(credentials.create(_settings(config=config)))
+
+
+@credentials_app.command("rotate")
+def credentials_rotate(config: Config = None) -> None:
+    """Make new credentials and show them; the old ones and all tokens stop working at the hub's next start."""
+    _run(credentials.rotate(_settings(config=config)))

@@ -1,0 +1,86 @@
+"""``pyexecutorhub run``: over HTTP like every client, with a token made from the state directory of the same machine."""
+
+import asyncio
+import base64
+import sys
+from typing import Any
+
+import aiohttp
+
+from gateway.tokens import Tokens
+from hub.accounts import FILE_NAME
+from hub.bootstrap import open_accounts
+from hub.errors import HubError
+from hub.settings import Settings
+
+#: Seconds one request may wait for the end; asked again until it came.
+_WAIT_SECONDS = 60
+#: What the shell gets where the program has no exit code of its own.
+_EXIT_NOT_RUN = 125
+_EXIT_TIMEOUT = 124
+#: Seconds that the command's token lives: longer than any program may run.
+_TOKEN_SECONDS = 7 * 86400
+
+
+async def run_program(settings: Settings, program: str, parameters: list[str]) -> int:
+    """Run it, copy its output to ours, and return its exit code (124 after its time limit, 125 where it was not run).
+
+    Raises:
+        HubError: the hub does not answer, or refuses.
+    """
+    body = {"program_id": program, "parameters": dict(_split(parameter) for parameter in parameters)}
+    address = f"http://{_reachable(settings.hub.api_host)}:{settings.hub.api_port}"
+    headers = {"Authorization": f"Bearer {_token(settings)}"}
+    limit = aiohttp.ClientTimeout(total=_WAIT_SECONDS + 15, sock_connect=5)
+    try:
+        async with aiohttp.ClientSession(address, headers=headers, timeout=limit) as session:
+            record = await _call(session, "POST", f"/execute?wait={_WAIT_SECONDS}", body)
+            while "exit_code" not in record or record["status"] in ("queued", "running"):
+                await asyncio.sleep(0.5)
+                record = await _call(session, "GET", f"/executions/{record['execution_id']}", None)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise HubError(f"no hub answers on {address} ({type(error).__name__}): start it with  pyexecutorhub up") from error
+    _copy(record["output"], record.get("output_encoding"), sys.stdout)
+    _copy(record["error"], record.get("error_encoding"), sys.stderr)
+    if record["status"] == "timeout":
+        return _EXIT_TIMEOUT
+    return _EXIT_NOT_RUN if record["exit_code"] is None else int(record["exit_code"])
+
+
+def _token(settings: Settings) -> str:
+    """A token of our own making: whoever may read the state directory needs no password."""
+    if not (settings.hub.state_path / FILE_NAME).exists():
+        raise HubError(
+            f"no hub has started with the state directory {settings.hub.state_path}: set HUB_STATE_DIR, or start one"
+        )
+    users, _ = open_accounts(settings.hub)
+    return Tokens(users.signing_key, lifetime_seconds=_TOKEN_SECONDS).issue(users.username)
+
+
+def _split(parameter: str) -> tuple[str, str]:
+    key, separator, value = parameter.partition("=")
+    if not separator or not key:
+        raise HubError(f"{parameter!r} is not a parameter: write KEY=VALUE")
+    return key, value
+
+
+def _reachable(host: str) -> str:
+    """The address to call where the hub listens on ``host``: all interfaces include this one."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+async def _call(session: aiohttp.ClientSession, method: str, path: str, body: object) -> dict[str, Any]:
+    async with session.request(method, path, json=body) as answer:
+        try:
+            content: dict[str, Any] = await answer.json(content_type=None)
+        except ValueError as error:
+            raise HubError(f"the hub's answer is not JSON (status {answer.status})") from error
+        if answer.status >= 400:
+            raise HubError(str(content.get("detail", content)))
+        return content
+
+
+def _copy(text: str | None, encoding: str | None, stream: Any) -> None:
+    if text:
+        stream.buffer.write(base64.b64decode(text) if encoding == "base64" else text.encode())
+        stream.buffer.flush()

@@ -1,0 +1,52 @@
+"""The errors of the hub."""
+
+from collections.abc import Sequence
+
+from hub.config_problems import ConfigProblem
+
+
+class HubError(Exception):
+    """The hub can't do what it was asked to."""
+
+    #: What the shell sees of it.
+    exit_code = 1
+
+
+class SettingsError(HubError):
+    """A flag or an environment variable can't be used; the text names it."""
+
+    exit_code = 2
+
+
+class ConfigError(HubError):
+    """config.yaml can't be used; its text lists every mistake, with line and column."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[ConfigProblem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class BadSecretsFile(HubError):
+    """The file of credentials can't be read or written, or others may read it."""
+
+    exit_code = 2
+
+    def __init__(self, path: object, why: str) -> None:
+        super().__init__(f"{path} can't be used: {why}")
+
+
+class ServiceDied(HubError):
+    """A part of the hub ended although nobody asked it to; the cause is chained."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} ended unexpectedly")
+        self.name = name
+
+
+class AlreadyRunning(HubError):
+    """Another process works with the same state directory."""
+
+    def __init__(self, path: object, pid: str) -> None:
+        super().__init__(f"process {pid or '?'} holds {path}: stop it first, or set HUB_STATE_DIR to another folder")

@@ -1,0 +1,154 @@
+"""The fold: what the records of the log make of the executions. Pure: no clock, no settings, no output, the same for everybody.
+
+A status only moves forward and the first ending wins, whatever is repeated, late or contradictory. All that the fold must
+remember is in the rows, so a log may be cut into batches anywhere.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from hub.log_entries import Asked, Entry, Skip, Told
+from schemas.events import Ended, ExecutionEvent, Queued, Running
+from schemas.executions import Execution
+from schemas.ids import routable_program_id
+from schemas.output import StreamSummary
+from schemas.status import Status
+
+#: Who says that an execution is queued.
+SOURCE = "/hub"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One accepted change of status, to be announced."""
+
+    #: Place in the log of the record that caused it; a record causes one transition at most.
+    offset: int
+    execution_id: str
+    event: ExecutionEvent
+    #: ``None`` where the execution was not known before.
+    previous: Status | None
+    #: Where the caller wants the terminal event; ``None`` on every other one.
+    reply_to: str | None = None
+    correlation_id: str | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the execution ended with it."""
+        return self.event.data.status.is_terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a batch came to."""
+
+    #: The rows that changed, in the order in which the log named them first.
+    rows: dict[str, Execution] = field(default_factory=dict)
+    transitions: list[Transition] = field(default_factory=list)
+    skipped: Counter[Skip] = field(default_factory=Counter)
+
+
+def fold(rows: Mapping[str, Execution], entries: Iterable[Entry]) -> Folded:
+    """Apply a batch to the rows of the executions it names; an id without a row is a new execution."""
+    folded = Folded()
+    for entry in entries:
+        before = folded.rows.get(entry.execution_id) or rows.get(entry.execution_id)
+        after = _ask(before, entry) if isinstance(entry, Asked) else _tell(before, entry)
+        if isinstance(after, Skip):
+            folded.skipped[after] += 1
+            continue
+        folded.rows[entry.execution_id] = after
+        if before is None or after.status is not before.status:
+            folded.transitions.append(_transition(entry, before, after))
+    return folded
+
+
+def _ask(before: Execution | None, asked: Asked) -> Execution | Skip:
+    if before is not None and before.digest is not None:
+        return Skip.DUPLICATE if before.digest == asked.digest else Skip.OTHER_COMMAND
+    command = asked.command
+    row = before or Execution(execution_id=asked.execution_id, program_id=command.program_id, status=Status.QUEUED)
+    # Where a report overtook its command, the command still says what was asked and by whom, but no longer where it stands.
+    return replace(
+        row,
+        parameters=command.parameters,
+        submitted_by=command.submitted_by or row.submitted_by,
+        accepted_at=asked.accepted_at or row.accepted_at,
+        digest=asked.digest,
+        reply_to=asked.reply_to,
+        correlation_id=asked.correlation_id,
+    )
+
+
+def _tell(before: Execution | None, told: Told) -> Execution | Skip:
+    fact = told.fact
+    row = before or Execution(execution_id=fact.execution_id, program_id=fact.program_id, status=Status.QUEUED)
+    after = _started(row, fact) if isinstance(fact, Running) else _ended(row, fact)
+    if row.status.may_become(fact.status):
+        return after
+    if row.status.rank > fact.status.rank or row == after:
+        return Skip.DUPLICATE
+    return Skip.SECOND_ENDING if isinstance(fact, Ended) else Skip.SECOND_START
+
+
+def _started(row: Execution, fact: Running) -> Execution:
+    return replace(
+        row,
+        program_id=fact.program_id,
+        status=fact.status,
+        attempt=fact.attempt,
+        submitted_by=row.submitted_by or fact.submitted_by,
+        accepted_at=row.accepted_at or fact.accepted_at,
+        started_at=fact.started_at,
+        runner_id=fact.runner_id,
+        image=fact.image,
+        container_id=fact.container_id,
+    )
+
+
+def _ended(row: Execution, fact: Ended) -> Execution:
+    return replace(
+        row,
+        program_id=fact.program_id,
+        status=fact.status,
+        attempt=fact.attempt,
+        submitted_by=row.submitted_by or fact.submitted_by,
+        accepted_at=row.accepted_at or fact.accepted_at,
+        started_at=fact.started_at or row.started_at,
+        ended_at=fact.ended_at,
+        runner_id=fact.runner_id or row.runner_id,
+        exit_code=fact.exit_code,
+        oom_killed=fact.oom_killed,
+        reason=fact.reason,
+        category=fact.category,
+        message=fact.message,
+        stdout=_without_content(fact.stdout),
+        stderr=_without_content(fact.stderr),
+    )
+
+
+def _without_content(summary: StreamSummary) -> StreamSummary:
+    return summary.model_copy(update={"content": None})
+
+
+def _transition(entry: Entry, before: Execution | None, after: Execution) -> Transition:
+    ended = after.status.is_terminal
+    return Transition(
+        offset=entry.offset,
+        execution_id=entry.execution_id,
+        event=entry.event if isinstance(entry, Told) else _queued_event(after),
+        previous=before.status if before else None,
+        reply_to=after.reply_to if ended else None,
+        correlation_id=after.correlation_id if ended else None,
+    )
+
+
+def _queued_event(row: Execution) -> ExecutionEvent:
+    fact = Queued(
+        execution_id=row.execution_id,
+        program_id=routable_program_id(row.program_id),
+        accepted_at=row.accepted_at,
+        submitted_by=row.submitted_by,
+    )
+    return ExecutionEvent.of(fact, source=SOURCE)

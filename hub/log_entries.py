@@ -1,0 +1,116 @@
+"""What one record of the log says, by its source and key; a body never tells what kind it is."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from bus.messages import Record, Source
+from schemas.commands import ExecuteProgram, digest_of, parse_execute
+from schemas.errors import MalformedCommand, MalformedEvent
+from schemas.events import Ended, ExecutionEvent, Running, parse_event
+
+
+class Skip(StrEnum):
+    """Why a record changed nothing. Each is counted; only a duplicate is nothing to wonder about."""
+
+    #: Neither a command nor an event of an execution, by its source and key.
+    FOREIGN = "foreign"
+    MALFORMED_COMMAND = "malformed_command"
+    MALFORMED_EVENT = "malformed_event"
+    #: The routing key says something else than the event.
+    WRONG_KEY = "wrong_key"
+    #: The same command or event as before, or one that came too late to matter.
+    DUPLICATE = "duplicate"
+    #: Another command under an id that is taken.
+    OTHER_COMMAND = "other_command"
+    #: Another start of what runs already.
+    SECOND_START = "second_start"
+    #: Another ending of what has ended.
+    SECOND_ENDING = "second_ending"
+    #: The execution was removed when the view held too many.
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A command that was accepted."""
+
+    offset: int
+    execution_id: str
+    command: ExecuteProgram
+    digest: str
+    accepted_at: datetime | None
+    reply_to: str | None
+    correlation_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An event that a runner reported."""
+
+    offset: int
+    event: ExecutionEvent
+    fact: Running | Ended
+
+    @property
+    def execution_id(self) -> str:
+        """The execution it is about."""
+        return self.fact.execution_id
+
+
+Entry = Asked | Told
+
+
+def understand(record: Record) -> Entry | Skip:
+    """What the record says, or why it says nothing."""
+    if record.source is Source.COMMANDS and record.key.startswith("execute."):
+        return _asked(record)
+    if record.source is Source.REPORTS and record.key.startswith("execution."):
+        return _told(record)
+    return Skip.FOREIGN
+
+
+def understand_all(records: Iterable[Record]) -> tuple[list[Entry], Counter[Skip]]:
+    """What the records say, in order, and how many said nothing."""
+    entries: list[Entry] = []
+    skipped: Counter[Skip] = Counter()
+    for record in records:
+        entry = understand(record)
+        if isinstance(entry, Skip):
+            skipped[entry] += 1
+        else:
+            entries.append(entry)
+    return entries, skipped
+
+
+def _asked(record: Record) -> Asked | Skip:
+    message = record.message
+    try:
+        execution_id, command = parse_execute(message.id, message.body)
+    except MalformedCommand:
+        return Skip.MALFORMED_COMMAND
+    return Asked(
+        offset=record.position.offset,
+        execution_id=execution_id,
+        command=command,
+        digest=digest_of(message.body),
+        # A bare publish may still carry AMQP's own timestamp.
+        accepted_at=command.accepted_at or message.timestamp,
+        reply_to=message.reply_to,
+        correlation_id=message.correlation_id,
+    )
+
+
+def _told(record: Record) -> Told | Skip:
+    try:
+        event = parse_event(record.message.body)
+    except MalformedEvent:
+        return Skip.MALFORMED_EVENT
+    if event.routing_key != record.key:
+        return Skip.WRONG_KEY
+    # "Queued" is a fact by the command's own record; nobody reports it.
+    if not isinstance(event.data, Running | Ended):
+        return Skip.FOREIGN
+    return Told(offset=record.position.offset, event=event, fact=event.data)

@@ -1,0 +1,62 @@
+"""Service logs: JSON lines on a pipe or in a file, readable lines on a terminal."""
+
+import logging
+import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+import structlog
+from structlog.typing import Processor
+
+#: Bytes of a log file before it is put aside, and how many are kept beside it.
+_FILE_BYTES = 10 * 1024**2
+_FILES_KEPT = 3
+
+
+def set_up_logging(level: str, *, log_file: Path | None = None) -> None:
+    """Configure structlog, and send what libraries log through the standard library the same way.
+
+    Lines go to standard error, or to a file that rotates.
+    """
+    handler: logging.Handler
+    if log_file is None:
+        handler = logging.StreamHandler(sys.stderr)
+        on_terminal = sys.stderr.isatty()
+    else:
+        handler = RotatingFileHandler(log_file, maxBytes=_FILE_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
+        on_terminal = False
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    rendering: list[Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if on_terminal
+        # ensure_ascii keeps terminal codes and other control characters out of whatever shows the log.
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=True)]
+    )
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    # Their reconnects and requests are told by our own lines, with what they mean for the hub.
+    for chatty in ("aio_pika", "aiormq", "aiohttp.access", "watchfiles"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.processors.StackInfoRenderer(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )

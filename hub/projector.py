@@ -1,0 +1,100 @@
+"""The projector: reads the log and the output into the view, and wakes whoever waits for what is new there."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from bus.errors import BusUnavailable
+from bus.messages import Batch, StreamName
+from bus.ports import Streams
+from gateway.errors import ViewUnavailable
+from hub.backoff import Backoff
+from hub.endings import Endings
+from hub.log_entries import Skip
+from hub.view import View
+
+_log = structlog.get_logger()
+
+#: Repetitions are part of the bus: who is not sure that a message arrived sends it again.
+_ORDINARY = frozenset({Skip.DUPLICATE, Skip.REMOVED})
+
+
+class Projector:
+    """Two readers of streams. Killed at any instant, it goes on exactly after what the view holds."""
+
+    def __init__(
+        self,
+        streams: Streams,
+        view: View,
+        endings: Endings,
+        *,
+        keep_finished: Callable[[], int],
+        on_transitions: Callable[[], None],
+    ) -> None:
+        """``keep_finished`` says how many finished executions the view keeps; ``on_transitions`` is called after each batch
+        that made some.
+        """
+        self._streams = streams
+        self._view = view
+        self._endings = endings
+        self._keep_finished = keep_finished
+        self._on_transitions = on_transitions
+        self._problems: dict[StreamName, str] = {}
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the view right now; ``None`` where nothing is."""
+        return next(iter(self._problems.values()), None)
+
+    async def run(self) -> None:
+        """Read until cancelled. Bus and view may come and go; anything else ends it."""
+        async with asyncio.TaskGroup() as readers:
+            readers.create_task(self._follow(StreamName.LOG, self._project_log), name="projector: log")
+            readers.create_task(self._follow(StreamName.OUTPUT, self._project_output), name="projector: output")
+
+    async def _follow(self, stream: StreamName, project: Callable[[Batch], Awaitable[None]]) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                position = await self._view.position(stream)
+                self._problems.pop(stream, None)
+                # After a failed commit nobody was told, though it may have been carried out.
+                self._on_transitions()
+                self._endings.wake_all()
+                async with _closing(self._streams.read(stream, position)) as batches:
+                    async for batch in batches:
+                        await project(batch)
+                        backoff.reset()
+            except (BusUnavailable, ViewUnavailable) as error:
+                # What is wrong with the bus, the bus itself says in its state.
+                if isinstance(error, ViewUnavailable):
+                    self._problems[stream] = str(error)
+                _log.warning("reading again soon", action="projector_waits", stream=stream.value, error=str(error))
+            await backoff.pause()
+
+    async def _project_log(self, batch: Batch) -> None:
+        applied = await self._view.apply_log(batch, keep_finished=self._keep_finished())
+        if applied.transitions:
+            self._on_transitions()
+        self._endings.wake(applied.ended)
+        odd = {skip.value: count for skip, count in applied.skipped.items() if skip not in _ORDINARY}
+        if odd:
+            _log.warning("records skipped", action="records_skipped", **odd)
+
+    async def _project_output(self, batch: Batch) -> None:
+        applied = await self._view.apply_output(batch)
+        self._endings.wake(applied.executions)
+        if applied.malformed:
+            _log.warning("records skipped", action="records_skipped", malformed_output=applied.malformed)
+
+
+@asynccontextmanager
+async def _closing(batches: AsyncIterator[Batch]) -> AsyncIterator[AsyncIterator[Batch]]:
+    # A generator that is left before its end gives its consumer back when it is closed, not when it is collected.
+    try:
+        yield batches
+    finally:
+        if isinstance(batches, AsyncGenerator):
+            await batches.aclose()

@@ -1,0 +1,146 @@
+"""Where the hub's own settings come from: flags, then the environment, then ``.env`` of the working directory, then defaults.
+
+``HUB_*`` variables win over config.yaml, config.yaml wins over the seed's variables, those win over the defaults.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from hub.errors import SettingsError
+from schemas.programs import PoolName
+
+_SOURCES = SettingsConfigDict(
+    env_file=".env",
+    env_file_encoding="utf-8",
+    # A variable that is set but empty counts as not set: compose files and .env templates leave them so.
+    env_ignore_empty=True,
+    extra="ignore",
+    frozen=True,
+    case_sensitive=True,
+    populate_by_name=True,
+    # What a person typed into a variable may be a password: never repeat it in an error.
+    hide_input_in_errors=True,
+)
+
+
+def _from(*variables: str) -> Any:
+    return AliasChoices(*variables)
+
+
+class HubSettings(BaseSettings):
+    """The settings of one process. Each field names its variables, the stronger first."""
+
+    model_config = _SOURCES
+
+    #: The config.yaml to read; by default the one in PROJECT_DIR, or in the working directory.
+    config: Path | None = Field(default=None, validation_alias=_from("HUB_CONFIG"))
+    #: Folder of programs and actions; by default that of config.yaml.
+    project_dir: Path | None = Field(default=None, validation_alias=_from("HUB_PROJECT_DIR", "PROJECT_DIR"))
+    #: The same folder as the Docker engine's host sees it, where the runner is itself in a container.
+    host_project_dir: Path | None = Field(default=None, validation_alias=_from("HUB_HOST_PROJECT_DIR", "HOST_PROJECT_DIR"))
+    #: Everything the hub must remember: credentials, bus, journal, view. By default ``.hub`` beside config.yaml.
+    state_dir: Path | None = Field(default=None, validation_alias=_from("HUB_STATE_DIR"))
+    #: ``embedded``, or ``amqp://user:password@host/vhost``.
+    bus_url: SecretStr = Field(default=SecretStr("embedded"), validation_alias=_from("HUB_BUS_URL"))
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
+        default="INFO", validation_alias=_from("HUB_LOG_LEVEL")
+    )
+    #: Where service logs go instead of standard error; it rotates at 10 MiB.
+    log_file: Path | None = Field(default=None, validation_alias=_from("HUB_LOG_FILE"))
+    api_host: str = Field(default="127.0.0.1", validation_alias=_from("HUB_API_HOST", "API_HOST"))
+    #: 0 lets the system choose; the log says which.
+    api_port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8001, validation_alias=_from("HUB_API_PORT", "API_PORT"))
+    username: str | None = Field(default=None, validation_alias=_from("HUB_USERNAME"))
+    password: SecretStr | None = Field(default=None, validation_alias=_from("HUB_PASSWORD"))
+    #: Signs tokens; at least 32 bytes. By default one is made at the first start.
+    secret_key: SecretStr | None = Field(default=None, validation_alias=_from("HUB_SECRET_KEY", "SECRET_KEY"))
+    #: Commands that may wait in a pool's queue; above it, requests are refused with 429.
+    queue_length: Annotated[int, Field(ge=1)] = Field(default=100_000, validation_alias=_from("HUB_QUEUE_LENGTH"))
+    #: The pool this runner serves; by default the one of config.yaml's settings.
+    pool: PoolName | None = Field(default=None, validation_alias=_from("HUB_POOL"))
+    #: Names this hub towards the Docker engine, so that two hubs on one engine leave each other alone.
+    instance: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$", validation_alias=_from("HUB_INSTANCE"))
+    runner_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$", validation_alias=_from("HUB_RUNNER_ID"))
+    #: ``unix:///path`` of the Docker engine.
+    docker_host: str = Field(
+        default="unix:///var/run/docker.sock", pattern=r"^unix:///.+$", validation_alias=_from("HUB_DOCKER_HOST", "DOCKER_HOST")
+    )
+    #: Seconds that programs may still run after SIGTERM reached the runner.
+    stop_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=5.0, validation_alias=_from("HUB_STOP_SECONDS"))
+
+    @property
+    def config_path(self) -> Path:
+        """The config.yaml to read, absolute."""
+        return (self.config or (self.project_dir or Path()) / "config.yaml").absolute()
+
+    @property
+    def project_path(self) -> Path:
+        """The folder that relative program paths start from, absolute."""
+        return (self.project_dir or self.config_path.parent).absolute()
+
+    @property
+    def state_path(self) -> Path:
+        """The folder of everything the hub must remember, absolute."""
+        return (self.state_dir or self.config_path.parent / ".hub").absolute()
+
+
+class ProgramOverrides(BaseSettings):
+    """``HUB_*`` variables for the fields of config.yaml's settings; still text, judged together with the file."""
+
+    model_config = SettingsConfigDict(**(_SOURCES | SettingsConfigDict(env_prefix="HUB_", case_sensitive=False)))
+
+    docker_image: str | None = None
+    timeout_seconds: str | None = None
+    max_concurrent_executions: str | None = None
+    memory_limit: str | None = None
+    cpu_limit: str | None = None
+    pids_limit: str | None = None
+    stop_grace_seconds: str | None = None
+    output_limit: str | None = None
+    max_executions: str | None = None
+
+
+class SeedVariables(BaseSettings):
+    """The seed's variables for the same fields; config.yaml wins over them."""
+
+    model_config = _SOURCES
+
+    max_executions: str | None = Field(default=None, validation_alias=_from("MAX_EXECUTIONS"))
+    timeout_seconds: str | None = Field(default=None, validation_alias=_from("EXECUTION_TIMEOUT"))
+    memory_limit: str | None = Field(default=None, validation_alias=_from("MEMORY_LIMIT"))
+    cpu_limit: str | None = Field(default=None, validation_alias=_from("CPU_LIMIT"))
+
+
+class Settings(BaseModel):
+    """All that a process is told from outside config.yaml."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hub: HubSettings
+    #: Field of ``settings`` → text that wins over config.yaml.
+    overrides: dict[str, str]
+    #: Field of ``settings`` → text that config.yaml wins over.
+    fallbacks: dict[str, str]
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Settings from flags (those that are not ``None``), environment and ``.env``.
+
+    Raises:
+        SettingsError: a value can't be used; the text names the variable and never repeats the value.
+    """
+    try:
+        return Settings(
+            hub=HubSettings(**{name: value for name, value in flags.items() if value is not None}),
+            overrides=ProgramOverrides().model_dump(exclude_none=True),
+            fallbacks=SeedVariables().model_dump(exclude_none=True),
+        )
+    except ValidationError as error:
+        problems = "\n".join(
+            f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(f"these settings can't be used:\n{problems}") from error

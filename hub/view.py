@@ -1,0 +1,153 @@
+"""The view: the read model in one SQLite file. Disposable: what is missing or of another version is made anew."""
+
+import asyncio
+import queue
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from bus.messages import Batch, Position, StreamName
+from gateway.errors import ViewUnavailable
+from hub import view_queries, view_writer
+from hub.stats import minute_of
+from hub.transitions import StoredTransition
+from hub.view_schema import open_reader, open_writer
+from hub.view_writer import AppliedLog, AppliedOutput
+from schemas.executions import Execution, Statistics
+from schemas.output import Output
+from schemas.times import utc_now
+
+_T = TypeVar("_T")
+
+
+class View:
+    """Reads and writes of the view, none of which blocks the event loop.
+
+    One thread writes; others read, each on a connection of its own and in one transaction a question, so that a batch is seen
+    whole or not at all. Open before use, close when done. Every method may raise :class:`gateway.errors.ViewUnavailable`.
+    """
+
+    def __init__(self, path: Path, *, readers: int = 4) -> None:
+        self._path = path
+        self._readers = readers
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="view-writer")
+        self._reading = ThreadPoolExecutor(readers, thread_name_prefix="view-reader")
+        self._writer: sqlite3.Connection | None = None
+        # As many as there are threads that read, so that no thread ever waits for one.
+        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+
+    async def open(self) -> None:
+        """Open the file, or make it."""
+        await self._in(self._writing, self._open)
+
+    async def close(self) -> None:
+        """Finish what was begun and close the file. Safe to repeat."""
+        await asyncio.to_thread(self._close)
+
+    async def find(self, execution_id: str) -> Execution | None:
+        """One execution, or ``None`` where the view does not know it (yet)."""
+        return await self._read(partial(view_queries.find, execution_id=execution_id))
+
+    async def output(self, execution_id: str) -> Output:
+        """What is known of an execution's output; empty where nothing is."""
+        return await self._read(partial(view_queries.output, execution_id=execution_id))
+
+    async def is_output_complete(self, execution_id: str) -> bool:
+        """Whether the execution has ended and all of its output that was kept is here."""
+        return await self._read(partial(view_queries.is_output_complete, execution_id=execution_id))
+
+    async def newest(self, limit: int) -> list[tuple[Execution, Output]]:
+        """The newest executions by acceptance, the newest first, with their output."""
+        return await self._read(partial(view_queries.newest, limit=limit))
+
+    async def running(self) -> list[Execution]:
+        """The executions that run now, the oldest first."""
+        return await self._read(view_queries.running)
+
+    async def statistics(self) -> Statistics:
+        """Cumulative counts."""
+        return await self._read(view_queries.statistics)
+
+    async def position(self, stream: StreamName) -> Position | None:
+        """The last record of a stream that was applied; ``None`` before the first."""
+        return await self._read(partial(view_writer.position_of, stream=stream))
+
+    async def transitions_after(self, position: int | None, limit: int) -> list[StoredTransition]:
+        """The first ``limit`` transitions after a place in the log (``None``: from the first one)."""
+        return await self._read(partial(view_queries.transitions_after, position=position, limit=limit))
+
+    async def apply_log(self, batch: Batch, *, keep_finished: int) -> AppliedLog:
+        """Fold a batch of the log into the view, in one transaction, and keep that many finished executions.
+
+        Records that were applied before change nothing. A cancelled call is carried out all the same, or not at all.
+        """
+        return await self._write(partial(view_writer.apply_log, batch=batch, keep_finished=keep_finished))
+
+    async def apply_output(self, batch: Batch) -> AppliedOutput:
+        """Store a batch of output, in one transaction. Records that were applied before change nothing."""
+        return await self._write(partial(view_writer.apply_output, batch=batch))
+
+    async def trim_transitions(self, before: int) -> None:
+        """Forget the transitions of records before this place in the log."""
+        await self._write(partial(view_writer.trim_transitions, before=before))
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._writer = open_writer(self._path)
+        # Nobody asks for more than a day; two allow for clocks that disagree.
+        view_writer.forget_acceptances(self._writer, minute_of(utc_now() - timedelta(days=2)))
+        for _ in range(self._readers):
+            self._idle.put(open_reader(self._path))
+
+    def _close(self) -> None:
+        self._reading.shutdown()
+        self._writing.shutdown()
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except queue.Empty:
+                break
+        # Last, so that SQLite can fold its side files into the main one.
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    async def _read(self, query: Callable[[sqlite3.Connection], _T]) -> _T:
+        def ask() -> _T:
+            try:
+                connection = self._idle.get_nowait()
+            except queue.Empty as error:
+                raise ViewUnavailable("the view is not open") from error
+            try:
+                connection.execute("BEGIN")
+                try:
+                    return query(connection)
+                finally:
+                    connection.execute("COMMIT")
+            finally:
+                self._idle.put(connection)
+
+        return await self._in(self._reading, ask)
+
+    async def _write(self, change: Callable[[sqlite3.Connection], _T]) -> _T:
+        def make() -> _T:
+            if self._writer is None:
+                raise ViewUnavailable("the view is not open")
+            return change(self._writer)
+
+        return await self._in(self._writing, make)
+
+    async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+        try:
+            future = asyncio.get_running_loop().run_in_executor(threads, work)
+        except RuntimeError as error:
+            raise ViewUnavailable("the view was closed") from error
+        try:
+            return await future
+        # Other errors of SQLite are mistakes of ours, or a damaged file: trying again would hide them.
+        except (sqlite3.OperationalError, OSError) as error:
+            raise ViewUnavailable(f"the view can't be read or written: {error}") from error

@@ -1,0 +1,128 @@
+"""What is asked of the view. Synchronous; each is run inside one read transaction, so it sees one state of it."""
+
+import sqlite3
+from datetime import timedelta
+
+from bus.messages import Message
+from hub import rows
+from hub.stats import minute_of
+from hub.transitions import StoredTransition
+from schemas.events import CONTENT_TYPE
+from schemas.executions import Execution, Statistics
+from schemas.output import Output, StreamName, StreamSummary
+from schemas.status import Status
+from schemas.times import utc_now
+
+# The columns are ours; what callers say is always a bound value.
+_SELECT = f"SELECT {rows.COLUMNS} FROM executions"  # noqa: S608
+
+
+def find(connection: sqlite3.Connection, execution_id: str) -> Execution | None:
+    """One execution."""
+    row = connection.execute(f"{_SELECT} WHERE execution_id = ?", (execution_id,)).fetchone()
+    return None if row is None else rows.execution_of(row)
+
+
+def newest(connection: sqlite3.Connection, limit: int) -> list[tuple[Execution, Output]]:
+    """The newest executions, in the order of the log: a publisher's clock can't push one to the top."""
+    found = connection.execute(f"{_SELECT} ORDER BY sequence DESC LIMIT ?", (limit,)).fetchall()
+    executions = [rows.execution_of(row) for row in found]
+    return [(execution, _output(connection, execution)) for execution in executions]
+
+
+def running(connection: sqlite3.Connection) -> list[Execution]:
+    """The executions that run, the oldest start first."""
+    return [rows.execution_of(row) for row in connection.execute(f"{_SELECT} WHERE status = 'running' ORDER BY started_at")]
+
+
+def statistics(connection: sqlite3.Connection) -> Statistics:
+    """Cumulative counts. ``recent`` is exact to the minute."""
+    by_status: dict[Status, dict[str, int]] = {status: {} for status in Status}
+    for status, program_id, total in connection.execute("SELECT status, program_id, total FROM counters"):
+        by_status[Status(status)][program_id] = total
+    now = utc_now()
+    # An hour ahead allows for clocks that disagree; a time beyond it is a publisher's mistake.
+    (recent,) = connection.execute(
+        "SELECT coalesce(sum(total), 0) FROM acceptances WHERE minute BETWEEN ? AND ?",
+        (minute_of(now - timedelta(hours=24)), minute_of(now + timedelta(hours=1))),
+    ).fetchone()
+    return Statistics(by_status=by_status, recent=recent)
+
+
+def output(connection: sqlite3.Connection, execution_id: str) -> Output:
+    """What is known of an execution's output."""
+    execution = find(connection, execution_id)
+    return Output() if execution is None else _output(connection, execution)
+
+
+def is_output_complete(connection: sqlite3.Connection, execution_id: str) -> bool:
+    """Whether the execution has ended and all of its output that was kept is here."""
+    execution = find(connection, execution_id)
+    return execution is not None and _is_complete(connection, execution)
+
+
+def transitions_after(connection: sqlite3.Connection, position: int | None, limit: int) -> list[StoredTransition]:
+    """The first transitions after a place in the log (``None``: from the first one)."""
+    found = connection.execute(
+        'SELECT "offset", key, event_id, event, happened_at, reply_to, correlation_id FROM transitions'
+        ' WHERE "offset" > ? ORDER BY "offset" LIMIT ?',
+        (-1 if position is None else position, limit),
+    )
+    return [
+        StoredTransition(
+            offset=offset,
+            key=key,
+            message=Message(
+                id=event_id,
+                body=event,
+                content_type=CONTENT_TYPE,
+                timestamp=rows.time_of(happened_at),
+                correlation_id=correlation_id,
+            ),
+            reply_to=reply_to,
+        )
+        for offset, key, event_id, event, happened_at, reply_to, correlation_id in found
+    ]
+
+
+def _output(connection: sqlite3.Connection, execution: Execution) -> Output:
+    return Output(
+        stdout=_content(connection, execution, StreamName.STDOUT),
+        stderr=_content(connection, execution, StreamName.STDERR),
+        stdout_truncated=execution.stdout is not None and execution.stdout.truncated,
+        stderr_truncated=execution.stderr is not None and execution.stderr.truncated,
+        complete=_is_complete(connection, execution),
+    )
+
+
+def _content(connection: sqlite3.Connection, execution: Execution, stream: StreamName) -> bytes:
+    inline = connection.execute(
+        "SELECT content FROM outputs WHERE execution_id = ? AND stream = ?", (execution.execution_id, stream)
+    ).fetchone()
+    if inline is not None:
+        content: bytes = inline[0]
+        return content
+    chunks = connection.execute(
+        "SELECT content FROM output_chunks WHERE execution_id = ? AND attempt = ? AND stream = ? ORDER BY sequence",
+        (execution.execution_id, execution.attempt, stream),
+    )
+    return b"".join(chunk for (chunk,) in chunks)
+
+
+def _is_complete(connection: sqlite3.Connection, execution: Execution) -> bool:
+    if not execution.status.is_terminal:
+        return False
+    streams = ((StreamName.STDOUT, execution.stdout), (StreamName.STDERR, execution.stderr))
+    return all(_has_all(connection, execution, stream, summary or StreamSummary()) for stream, summary in streams)
+
+
+def _has_all(connection: sqlite3.Connection, execution: Execution, stream: StreamName, summary: StreamSummary) -> bool:
+    if summary.kept_bytes == 0:
+        return True
+    here, inline = connection.execute(
+        "SELECT (SELECT count(*) FROM output_chunks"
+        " WHERE execution_id = :id AND attempt = :attempt AND stream = :stream AND sequence < :chunks),"
+        " EXISTS (SELECT 1 FROM outputs WHERE execution_id = :id AND stream = :stream)",
+        {"id": execution.execution_id, "attempt": execution.attempt, "stream": stream, "chunks": summary.chunks},
+    ).fetchone()
+    return bool(inline) or 0 < summary.chunks == here

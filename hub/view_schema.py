@@ -1,0 +1,164 @@
+"""The tables of the view, and what becomes of a file with other ones.
+
+- executions: one row an execution, numbered in the order of the log
+- removed: ids whose rows are gone, so that a late record does not bring them back
+- outputs: output that came inside a terminal event
+- output_chunks: output that came in pieces; superseded by the above
+- counters: executions ever, per status and program
+- acceptances: executions ever, per minute of acceptance
+- transitions: what the fold accepted, by its place in the log, for the announcer
+- positions: how far each stream was applied
+"""
+
+import sqlite3
+from pathlib import Path
+
+#: Raised with every change of the tables. The view can be made anew from the log, so an old file is dropped, never migrated.
+VERSION = 1
+
+_TABLES = """
+CREATE TABLE executions (
+    sequence INTEGER PRIMARY KEY,
+    execution_id TEXT NOT NULL UNIQUE,
+    program_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    parameters TEXT,
+    submitted_by TEXT,
+    accepted_at TEXT,
+    started_at TEXT,
+    ended_at TEXT,
+    runner_id TEXT,
+    image TEXT,
+    container_id TEXT,
+    exit_code INTEGER,
+    oom_killed INTEGER NOT NULL,
+    reason TEXT,
+    category TEXT,
+    message TEXT,
+    stdout TEXT,
+    stderr TEXT,
+    digest TEXT,
+    reply_to TEXT,
+    correlation_id TEXT,
+    ended_offset INTEGER
+) STRICT;
+CREATE INDEX executions_running ON executions (started_at) WHERE status = 'running';
+CREATE INDEX executions_ended ON executions (ended_offset) WHERE ended_offset IS NOT NULL;
+
+CREATE TABLE removed (
+    sequence INTEGER PRIMARY KEY,
+    execution_id TEXT NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE outputs (
+    execution_id TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (execution_id, stream)
+) STRICT;
+
+CREATE TABLE output_chunks (
+    execution_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (execution_id, attempt, stream, sequence)
+) STRICT;
+
+CREATE TABLE counters (
+    status TEXT NOT NULL,
+    program_id TEXT NOT NULL,
+    total INTEGER NOT NULL,
+    PRIMARY KEY (status, program_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE acceptances (
+    minute INTEGER PRIMARY KEY,
+    total INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE transitions (
+    "offset" INTEGER PRIMARY KEY,
+    key TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    event BLOB NOT NULL,
+    happened_at TEXT,
+    reply_to TEXT,
+    correlation_id TEXT
+) STRICT;
+
+CREATE TABLE positions (
+    stream TEXT PRIMARY KEY,
+    "offset" INTEGER NOT NULL,
+    message_id TEXT
+) STRICT;
+"""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """The one connection that may write. A file of another version, or one that is no database, is dropped and made anew.
+
+    Raises:
+        sqlite3.OperationalError: the file is locked, unreadable or can't grow: nothing that a new one would make better.
+        OSError: the same, seen by the file system.
+    """
+    connection = _open_current(path)
+    if connection is not None:
+        return connection
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        file.unlink(missing_ok=True)
+    return _create(path)
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that can't write. It may be used by any thread, by one at a time."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA busy_timeout = 5000")
+    return connection
+
+
+def _open_current(path: Path) -> sqlite3.Connection | None:
+    try:
+        connection = _connect(path)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return None
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    if version == VERSION:
+        return connection
+    connection.close()
+    return None
+
+
+def _create(path: Path) -> sqlite3.Connection:
+    connection = _connect(path)
+    try:
+        # One transaction: a file that has the version has all the tables.
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # The output of programs is nobody else's business; SQLite gives its side files the same mode.
+    path.touch(mode=0o600)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA busy_timeout = 5000")
+        connection.execute("PRAGMA journal_mode = WAL")
+        # After a power loss the view may be a little behind, never damaged; the log has what is missing.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {64 * 1024**2}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

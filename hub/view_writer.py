@@ -1,0 +1,226 @@
+"""What writes the view: a batch is one transaction and counts once, however often it is read. Synchronous, for one thread."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from bus.messages import Batch, Position, Record, Source, StreamName
+from hub import rows
+from hub.fold import Folded, Transition, fold
+from hub.log_entries import Entry, Skip, understand_all
+from hub.stats import moves
+from schemas import output
+from schemas.errors import MalformedEvent
+from schemas.events import Ended, OutputChunk, parse_output
+from schemas.executions import Execution
+
+#: Ids of removed executions that are remembered: far more than may have records under way.
+KEPT_REMOVED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedLog:
+    """What a batch of the log did to the view."""
+
+    transitions: int = 0
+    ended: frozenset[str] = frozenset()
+    skipped: Counter[Skip] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedOutput:
+    """What a batch of output did to the view."""
+
+    executions: frozenset[str] = frozenset()
+    #: Records that were no output.
+    malformed: int = 0
+
+
+def apply_log(connection: sqlite3.Connection, batch: Batch, *, keep_finished: int) -> AppliedLog:
+    """Fold a batch of the log into the view, and remove the oldest finished executions above ``keep_finished``."""
+    with _transaction(connection):
+        fresh = _not_applied(connection, StreamName.LOG, batch)
+        if not fresh:
+            return AppliedLog()
+        entries, skipped = understand_all(fresh)
+        known = _load(connection, {entry.execution_id for entry in entries})
+        removed = _removed(connection, {entry.execution_id for entry in entries} - known.keys())
+        folded = fold(known, _without(removed, entries, skipped))
+        _store(connection, known, folded)
+        if any(transition.is_terminal for transition in folded.transitions):
+            _remove_oldest(connection, keep_finished)
+        _move_to(connection, StreamName.LOG, fresh[-1].position)
+    return AppliedLog(
+        transitions=len(folded.transitions),
+        ended=frozenset(transition.execution_id for transition in folded.transitions if transition.is_terminal),
+        skipped=skipped + folded.skipped,
+    )
+
+
+def apply_output(connection: sqlite3.Connection, batch: Batch) -> AppliedOutput:
+    """Store a batch of output."""
+    with _transaction(connection):
+        fresh = _not_applied(connection, StreamName.OUTPUT, batch)
+        if not fresh:
+            return AppliedOutput()
+        chunks = [chunk for record in fresh if (chunk := _chunk_of(record)) is not None]
+        removed = _removed(connection, {chunk.execution_id for chunk in chunks})
+        streams = {(chunk.execution_id, chunk.stream) for chunk in chunks if chunk.execution_id not in removed}
+        # What came inside the terminal event is all there is: a chunk after it repeats a part.
+        wanted = {stream for stream in streams if not _is_inline(connection, *stream)}
+        connection.executemany(
+            "INSERT OR IGNORE INTO output_chunks (execution_id, attempt, stream, sequence, content) VALUES (?, ?, ?, ?, ?)",
+            [
+                (chunk.execution_id, chunk.attempt, chunk.stream, chunk.sequence, chunk.content_bytes())
+                for chunk in chunks
+                if (chunk.execution_id, chunk.stream) in wanted
+            ],
+        )
+        _move_to(connection, StreamName.OUTPUT, fresh[-1].position)
+    return AppliedOutput(
+        executions=frozenset(chunk.execution_id for chunk in chunks),
+        malformed=len(fresh) - len(chunks),
+    )
+
+
+def trim_transitions(connection: sqlite3.Connection, before: int) -> None:
+    """Forget the transitions of records before this offset."""
+    connection.execute('DELETE FROM transitions WHERE "offset" < ?', (before,))
+
+
+def forget_acceptances(connection: sqlite3.Connection, before_minute: int) -> None:
+    """Forget how many executions were accepted in the minutes before this one."""
+    connection.execute("DELETE FROM acceptances WHERE minute < ?", (before_minute,))
+
+
+def position_of(connection: sqlite3.Connection, stream: StreamName) -> Position | None:
+    """The last record of the stream that was applied."""
+    row = connection.execute('SELECT "offset", message_id FROM positions WHERE stream = ?', (stream,)).fetchone()
+    return None if row is None else Position(*row)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite itself rolls back on some errors, such as a full disk.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _not_applied(connection: sqlite3.Connection, stream: StreamName, batch: Batch) -> list[Record]:
+    position = position_of(connection, stream)
+    return [record for record in batch if position is None or record.position.offset > position.offset]
+
+
+def _move_to(connection: sqlite3.Connection, stream: StreamName, position: Position) -> None:
+    connection.execute(
+        'INSERT OR REPLACE INTO positions (stream, "offset", message_id) VALUES (?, ?, ?)',
+        (stream, position.offset, position.message_id),
+    )
+
+
+def _load(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Execution]:
+    select = f"SELECT {rows.COLUMNS} FROM executions WHERE execution_id = ?"  # noqa: S608 - the columns are ours
+    found = (connection.execute(select, (execution_id,)).fetchone() for execution_id in ids)
+    executions = (rows.execution_of(row) for row in found if row is not None)
+    return {execution.execution_id: execution for execution in executions}
+
+
+def _removed(connection: sqlite3.Connection, ids: Iterable[str]) -> set[str]:
+    select = "SELECT 1 FROM removed WHERE execution_id = ?"
+    return {execution_id for execution_id in ids if connection.execute(select, (execution_id,)).fetchone()}
+
+
+def _without(removed: set[str], entries: list[Entry], skipped: Counter[Skip]) -> list[Entry]:
+    kept = [entry for entry in entries if entry.execution_id not in removed]
+    if removed:
+        skipped[Skip.REMOVED] += len(entries) - len(kept)
+    return kept
+
+
+def _store(connection: sqlite3.Connection, known: dict[str, Execution], folded: Folded) -> None:
+    endings = {transition.execution_id: transition.offset for transition in folded.transitions if transition.is_terminal}
+    for execution_id, row in folded.rows.items():
+        rows.store(connection, row, ended_offset=endings.get(execution_id))
+    sums = moves((known.get(execution_id), row) for execution_id, row in folded.rows.items())
+    connection.executemany(
+        "INSERT INTO counters (status, program_id, total) VALUES (?, ?, ?)"
+        " ON CONFLICT (status, program_id) DO UPDATE SET total = total + excluded.total",
+        [(status, program_id, step) for (status, program_id), step in sums.counters.items() if step],
+    )
+    connection.execute("DELETE FROM counters WHERE total = 0")
+    connection.executemany(
+        "INSERT INTO acceptances (minute, total) VALUES (?, ?)"
+        " ON CONFLICT (minute) DO UPDATE SET total = total + excluded.total",
+        [(minute, step) for minute, step in sums.acceptances.items() if step],
+    )
+    for transition in folded.transitions:
+        _store_transition(connection, transition)
+
+
+def _store_transition(connection: sqlite3.Connection, transition: Transition) -> None:
+    event = transition.event
+    connection.execute(
+        'INSERT INTO transitions ("offset", key, event_id, event, happened_at, reply_to, correlation_id)'
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            transition.offset,
+            event.routing_key,
+            event.id,
+            event.to_bytes(),
+            rows.text_of(event.time),
+            transition.reply_to,
+            transition.correlation_id,
+        ),
+    )
+    if isinstance(event.data, Ended):
+        for stream, summary in (
+            (output.StreamName.STDOUT, event.data.stdout),
+            (output.StreamName.STDERR, event.data.stderr),
+        ):
+            content = summary.content_bytes()
+            if content is not None:
+                _store_inline(connection, transition.execution_id, stream, content)
+
+
+def _store_inline(connection: sqlite3.Connection, execution_id: str, stream: output.StreamName, content: bytes) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO outputs (execution_id, stream, content) VALUES (?, ?, ?)", (execution_id, stream, content)
+    )
+    connection.execute("DELETE FROM output_chunks WHERE execution_id = ? AND stream = ?", (execution_id, stream))
+
+
+def _is_inline(connection: sqlite3.Connection, execution_id: str, stream: output.StreamName) -> bool:
+    select = "SELECT 1 FROM outputs WHERE execution_id = ? AND stream = ?"
+    return connection.execute(select, (execution_id, stream)).fetchone() is not None
+
+
+def _chunk_of(record: Record) -> OutputChunk | None:
+    if record.source is not Source.REPORTS:
+        return None
+    try:
+        event = parse_output(record.message.body)
+    except MalformedEvent:
+        return None
+    return event.data if event.routing_key == record.key else None
+
+
+def _remove_oldest(connection: sqlite3.Connection, keep: int) -> None:
+    """Remove the finished executions that ended first. Live ones stay however many they are; the counters keep them all."""
+    (finished,) = connection.execute("SELECT count(*) FROM executions WHERE ended_offset IS NOT NULL").fetchone()
+    if finished <= keep:
+        return
+    oldest = connection.execute(
+        "SELECT execution_id FROM executions WHERE ended_offset IS NOT NULL ORDER BY ended_offset LIMIT ?", (finished - keep,)
+    ).fetchall()
+    for table in ("executions", "outputs", "output_chunks"):
+        connection.executemany(f"DELETE FROM {table} WHERE execution_id = ?", oldest)  # noqa: S608 - the tables are ours
+    connection.executemany("INSERT OR IGNORE INTO removed (execution_id) VALUES (?)", oldest)
+    connection.execute("DELETE FROM removed WHERE sequence <= (SELECT max(sequence) FROM removed) - ?", (KEPT_REMOVED,))

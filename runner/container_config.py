@@ -1,0 +1,75 @@
+"""From a run specification to the body of Docker's create call. Pure, and the only place where such a body is made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.run_spec import WORKSPACE, RunSpec
+
+_OPEN_FILES = 1024
+#: Docker's own copy of the output on disk: ``local`` keeps bytes exact, and the sizes bound what a flood can fill.
+_LOG_CONFIG = {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "compress": "false"}}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCommand:
+    """What an image runs by itself."""
+
+    entrypoint: Sequence[str] = ()
+    command: Sequence[str] = ()
+
+
+def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
+    """The body that makes the container of ``spec``, hardened as the profile ``standard`` says."""
+    return {
+        "Image": spec.image,
+        **_command(spec, image),
+        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        "Labels": dict(spec.labels),
+        "Tty": False,
+        "OpenStdin": False,
+        "AttachStdin": False,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        # Stopping means SIGTERM here, whatever the image asks for.
+        "StopSignal": "SIGTERM",
+        "HostConfig": _host_config(spec),
+    }
+
+
+def _command(spec: RunSpec, image: ImageCommand) -> Mapping[str, Any]:
+    if spec.argv is not None:
+        # One empty string clears the image's entrypoint; an empty list would keep it.
+        return {"Entrypoint": [""], "Cmd": list(spec.argv), "WorkingDir": WORKSPACE}
+    # The image's own command keeps the image's own working directory, which its relative paths count on.
+    if not spec.arguments:
+        return {}
+    # With an entrypoint Docker's rule holds, and arguments take the place of the default ones; a bare command is continued.
+    return {"Cmd": [*([] if image.entrypoint else image.command), *spec.arguments]}
+
+
+def _host_config(spec: RunSpec) -> dict[str, Any]:
+    return {
+        # A mount, not a bind: Docker refuses a missing folder instead of making an empty one.
+        "Mounts": [{"Type": "bind", "Source": spec.host_folder, "Target": WORKSPACE, "ReadOnly": False}],
+        "Memory": spec.memory_bytes,
+        # Memory and swap together: equal means no swap.
+        "MemorySwap": spec.memory_bytes,
+        "NanoCpus": spec.nano_cpus,
+        "PidsLimit": spec.pids_limit,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "Privileged": False,
+        "NetworkMode": "bridge",
+        "IpcMode": "private",
+        "Ulimits": [
+            {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+        # Reaps orphans, and passes SIGTERM on to programs that would ignore it as process 1.
+        "Init": True,
+        # The exit code and the output are read after the end; the runner removes the container itself.
+        "AutoRemove": False,
+        "RestartPolicy": {"Name": "no"},
+        "LogConfig": _LOG_CONFIG,
+    }

@@ -1,0 +1,283 @@
+"""The engine that is Docker, over its API. See runner.engine for the contract."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiodocker.exceptions import DockerError
+
+from runner import labels
+from runner.backoff import Backoff
+from runner.container_config import create_body
+from runner.docker_connection import DockerConnection
+from runner.docker_images import DockerImages, image_not_found
+from runner.docker_output import DockerOutput
+from runner.engine import ContainerState, Exit, Found, Frame
+from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
+from runner.identity import Identity
+from runner.run_spec import RunSpec
+from schemas.reasons import Reason
+
+log = structlog.get_logger()
+
+#: Seconds that Docker may take to create, start or remove a container: many at once wait for each other inside Docker.
+_HEAVY_CALL_SECONDS = 120.0
+_PING_SECONDS = 5.0
+#: Seconds after which a wait asks again: the answer to a wait has been seen to get lost.
+_WAIT_SECONDS = 60.0
+#: Seconds between SIGKILL and the container being gone, at most.
+_KILL_SECONDS = 10.0
+#: Word of an OOM kill reaches Docker beside the exit and may come a moment after it.
+_OOM_NEWS_SECONDS = 0.2
+
+_NOT_FOUND = 404
+_CONFLICT = 409
+_KILLED = 137
+
+_STATES = {"created": ContainerState.CREATED, "running": ContainerState.RUNNING, "paused": ContainerState.RUNNING}
+
+
+@dataclass
+class _Run:
+    """What this process knows of a container that it has prepared."""
+
+    output: DockerOutput
+    #: Whether the connection broke, so that the attached stream may lack its end.
+    connection_lost: bool = False
+    stopped: bool = False
+
+
+class DockerEngine:
+    """Containers on the Docker engine behind a unix socket."""
+
+    def __init__(self, *, identity: Identity, socket_path: str = "/var/run/docker.sock") -> None:
+        self._identity = identity
+        self._connection = DockerConnection(socket_path)
+        self._images = DockerImages(self._connection)
+        self._runs: dict[str, _Run] = {}
+
+    async def ping(self) -> None:
+        """See :meth:`runner.engine.Engine.ping`."""
+        try:
+            async with self._connection.call("pinging", _PING_SECONDS) as docker:
+                await docker.version()
+        except DockerError as error:
+            raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
+
+    async def prepare(self, spec: RunSpec) -> str:
+        """See :meth:`runner.engine.Engine.prepare`."""
+        image = await self._images.ensure(spec.image)
+        container_id = await self._create(spec, create_body(spec, image))
+        self._runs[spec.name] = _Run(DockerOutput(self._connection, spec.name))
+        return container_id
+
+    async def _create(self, spec: RunSpec, body: Mapping[str, Any]) -> str:
+        for _ in range(2):
+            try:
+                async with self._connection.call("creating a container", _HEAVY_CALL_SECONDS) as docker:
+                    return (await docker.containers.create(body, name=spec.name)).id
+            except DockerError as error:
+                if error.status != _CONFLICT:
+                    raise _refused(error, spec) from error
+            await self._remove_never_started(spec)
+        raise EngineUnavailable(f"the name {spec.name} stays taken")
+
+    async def _remove_never_started(self, spec: RunSpec) -> None:
+        found = await self.find(spec.name)
+        if found is None:
+            return
+        if (found.labels.get(labels.INSTANCE), found.labels.get(labels.RUNNER_ID)) != (
+            self._identity.instance,
+            self._identity.runner_id,
+        ):
+            raise CannotRun(Reason.INTERNAL, f"A container that is not this runner's has the name {spec.name}")
+        if found.state is not ContainerState.CREATED:
+            raise AlreadyStarted(f"container {spec.name} was started before")
+        try:
+            async with self._connection.call("removing a container", _HEAVY_CALL_SECONDS) as docker:
+                # Without force: Docker refuses if it has been started since we looked.
+                await docker.containers.container(spec.name).delete(v=True)
+        except DockerError as error:
+            if error.status == _CONFLICT:
+                raise AlreadyStarted(f"container {spec.name} was started before") from error
+            if error.status != _NOT_FOUND:
+                raise EngineUnavailable(f"container {spec.name} can't be removed: {error.message}") from error
+
+    async def start(self, name: str) -> None:
+        """See :meth:`runner.engine.Engine.start`."""
+        run = self._prepared(name)
+        try:
+            await run.output.attach()
+            async with self._connection.call("starting a container", _HEAVY_CALL_SECONDS) as docker:
+                await docker.containers.container(name).start()
+        except DockerError as error:
+            raise CannotRun(Reason.START_FAILED, f"The container could not be started: {error.message}") from error
+
+    async def output(self, name: str) -> AsyncGenerator[Frame, None]:
+        """See :meth:`runner.engine.Engine.output`."""
+        run = self._prepared(name)
+        async with aclosing(run.output.live()) as frames:
+            async for frame in frames:
+                yield frame
+        # An ended stream is no ended program. If Docker says at once that the program has ended, and no connection broke,
+        # then all of it was here; else the rest is in Docker's log.
+        backoff = Backoff()
+        while True:
+            try:
+                if not run.connection_lost and await self._exit(name) is not None:
+                    return
+                run.connection_lost = False
+                async with aclosing(run.output.rest()) as frames:
+                    async for frame in frames:
+                        backoff.reset()
+                        yield frame
+            except EngineUnavailable as error:
+                run.connection_lost = True
+                log.warning("output interrupted", action="output_interrupted", container=name, error=str(error))
+                await asyncio.sleep(backoff.next_seconds())
+            except ContainerGone:
+                return  # wait() reports it
+
+    async def wait(self, name: str) -> Exit:
+        """See :meth:`runner.engine.Engine.wait`."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._wait_once(name)
+                if (ended := await self._exit(name)) is not None:
+                    return ended
+                backoff.reset()
+            except EngineUnavailable as error:
+                if (run := self._runs.get(name)) is not None:
+                    run.connection_lost = True
+                log.warning("Docker was lost while a program runs", action="engine_lost", container=name, error=str(error))
+                await asyncio.sleep(backoff.next_seconds())
+
+    async def _wait_once(self, name: str) -> None:
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS), self._connection.call("waiting for a container", None) as docker:
+                await docker.containers.container(name).wait()
+        except TimeoutError:
+            pass
+        except DockerError as error:
+            raise _lookup_failed(error, name) from error
+
+    async def _exit(self, name: str) -> Exit | None:
+        """How the program ended; ``None`` while it runs."""
+        state = (await self._inspect(name))["State"]
+        if _state_of(state["Status"]) is ContainerState.RUNNING:
+            return None
+        run = self._runs.get(name)
+        if state["ExitCode"] == _KILLED and not state["OOMKilled"] and not (run is not None and run.stopped):
+            await asyncio.sleep(_OOM_NEWS_SECONDS)
+            state = (await self._inspect(name))["State"]
+        return Exit(state["ExitCode"], bool(state["OOMKilled"]))
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        """See :meth:`runner.engine.Engine.stop`."""
+        if (run := self._runs.get(name)) is not None:
+            run.stopped = True
+        if not await self._signal(name, "SIGTERM") or await self._ended_within(name, grace_seconds):
+            return
+        if await self._signal(name, "SIGKILL") and not await self._ended_within(name, _KILL_SECONDS):
+            raise EngineUnavailable(f"container {name} still runs {_KILL_SECONDS} s after SIGKILL")
+
+    async def _signal(self, name: str, signal: str) -> bool:
+        """Whether there was something to send it to."""
+        try:
+            async with self._connection.call(f"sending {signal}") as docker:
+                await docker.containers.container(name).kill(signal=signal)
+        except DockerError as error:
+            if error.status in (_NOT_FOUND, _CONFLICT):
+                return False
+            raise EngineUnavailable(f"Docker can't send {signal} to {name}: {error.message}") from error
+        return True
+
+    async def _ended_within(self, name: str, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.wait(name)
+        except TimeoutError:
+            return False
+        except ContainerGone:
+            return True
+        return True
+
+    async def destroy(self, name: str) -> None:
+        """See :meth:`runner.engine.Engine.destroy`."""
+        try:
+            async with self._connection.call("removing a container", _HEAVY_CALL_SECONDS) as docker:
+                await docker.containers.container(name).delete(force=True, v=True)
+        except DockerError as error:
+            if error.status != _NOT_FOUND:
+                raise EngineUnavailable(f"container {name} can't be removed now: {error.message}") from error
+        if (run := self._runs.pop(name, None)) is not None:
+            await run.output.close()
+
+    async def find(self, name: str) -> Found | None:
+        """See :meth:`runner.engine.Engine.find`."""
+        try:
+            data = await self._inspect(name)
+        except ContainerGone:
+            return None
+        return Found(name, _state_of(data["State"]["Status"]), data["Config"]["Labels"] or {})
+
+    async def list_ours(self) -> list[Found]:
+        """See :meth:`runner.engine.Engine.list_ours`."""
+        wanted = [f"{labels.INSTANCE}={self._identity.instance}", f"{labels.RUNNER_ID}={self._identity.runner_id}"]
+        try:
+            async with self._connection.call("listing containers") as docker:
+                containers = await docker.containers.list(all=True, filters=json.dumps({"label": wanted}))
+        except DockerError as error:
+            raise EngineUnavailable(f"Docker can't list containers: {error.message}") from error
+        return [
+            Found(container["Names"][0].removeprefix("/"), _state_of(container["State"]), container["Labels"])
+            for container in containers
+        ]
+
+    async def close(self) -> None:
+        """See :meth:`runner.engine.Engine.close`."""
+        for run in self._runs.values():
+            await run.output.close()
+        self._runs.clear()
+        await self._connection.close()
+
+    async def _inspect(self, name: str) -> dict[str, Any]:
+        try:
+            async with self._connection.call("inspecting a container") as docker:
+                return await docker.containers.container(name).show()
+        except DockerError as error:
+            raise _lookup_failed(error, name) from error
+
+    def _prepared(self, name: str) -> _Run:
+        try:
+            return self._runs[name]
+        except KeyError:
+            raise OutOfOrder(f"container {name} was not prepared here") from None
+
+
+def _state_of(status: str) -> ContainerState:
+    return _STATES.get(status, ContainerState.ENDED)
+
+
+def _lookup_failed(error: DockerError, name: str) -> ContainerGone | EngineUnavailable:
+    if error.status == _NOT_FOUND:
+        return ContainerGone(f"container {name} is gone")
+    return EngineUnavailable(f"Docker can't tell about {name}: {error.message}")
+
+
+def _refused(error: DockerError, spec: RunSpec) -> CannotRun:
+    """What Docker's refusal to create the container means. It has no other word for a missing folder than its text."""
+    if error.status == _NOT_FOUND:
+        return image_not_found(spec.image)  # it was there a moment ago
+    if "bind source path does not exist" in error.message:
+        return CannotRun(
+            Reason.INVALID_PATH,
+            f"The program's folder is not on Docker's host at {spec.host_folder}. "
+            "Please check HOST_PROJECT_DIR, which must name the project's folder as that host sees it.",
+        )
+    return CannotRun(Reason.START_FAILED, f"The container could not be created: {error.message}")

@@ -1,0 +1,123 @@
+"""What a container writes, byte for byte: attached to live, and continued from Docker's log where the connection was lost."""
+
+import struct
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+
+import aiohttp
+from aiodocker import Docker
+from aiodocker.exceptions import DockerError
+from aiodocker.stream import Stream
+
+from runner.docker_connection import DockerConnection
+from runner.engine import Frame
+from runner.errors import ContainerGone, EngineUnavailable, OutOfOrder
+from schemas.output import StreamName
+
+_STREAMS = {1: StreamName.STDOUT, 2: StreamName.STDERR}
+#: Docker's frame header: the stream, three bytes of nothing, the length.
+_HEADER = struct.Struct(">BxxxL")
+
+_ATTACH_SECONDS = 30.0
+
+
+class FrameParser:
+    """Cuts Docker's multiplexed stream into frames, however it arrives."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that are complete with this piece."""
+        self._buffer += data
+        while len(self._buffer) >= _HEADER.size:
+            number, length = _HEADER.unpack_from(self._buffer)
+            end = _HEADER.size + length
+            if len(self._buffer) < end:
+                return
+            content = bytes(self._buffer[_HEADER.size : end])
+            del self._buffer[:end]
+            if number in _STREAMS:
+                yield Frame(_STREAMS[number], content)
+
+
+class DockerOutput:
+    """The output of one container, read once."""
+
+    def __init__(self, connection: DockerConnection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+        self._stream: Stream | None = None
+        self._read = dict.fromkeys(StreamName, 0)
+
+    async def attach(self) -> None:
+        """Begin to collect. Before the container is started, or its first bytes would be missed.
+
+        Raises:
+            EngineUnavailable: Docker is away.
+        """
+        async with self._connection.call("attaching to a container", _ATTACH_SECONDS) as docker:
+            stream = docker.containers.container(self._name).attach(stdout=True, stderr=True)
+            # Kept before it is opened: a cancelled opening must be closed too.
+            self._stream = stream
+            await stream.__aenter__()
+
+    async def live(self) -> AsyncGenerator[Frame, None]:
+        """What arrives on the attached connection, until it ends. That it ended says nothing about the program."""
+        if self._stream is None:
+            raise OutOfOrder(f"container {self._name} was not started here")
+        while True:
+            try:
+                message = await self._stream.read_out()
+            except (DockerError, aiohttp.ClientError, OSError):
+                return  # lost; the caller finds out what became of the container
+            if message is None:
+                return
+            if message.stream in _STREAMS:
+                frame = Frame(_STREAMS[message.stream], message.data)
+                self._read[frame.stream] += len(frame.content)
+                yield frame
+
+    async def rest(self) -> AsyncGenerator[Frame, None]:
+        """What was not handed out yet, from Docker's log, until the program ends or the connection is lost again.
+
+        The log is read from its start, and what was already handed out is skipped. (Docker keeps 32 MiB of it.)
+
+        Raises:
+            ContainerGone: there is no such container.
+            EngineUnavailable: the connection was lost.
+        """
+        skip = dict(self._read)
+        async with aclosing(self._logged()) as frames:
+            async for frame in frames:
+                content = frame.content[skip[frame.stream] :]
+                skip[frame.stream] -= len(frame.content) - len(content)
+                if content:
+                    self._read[frame.stream] += len(content)
+                    yield Frame(frame.stream, content)
+
+    async def _logged(self) -> AsyncGenerator[Frame, None]:
+        parser = FrameParser()
+        async with self._connection.call("reading a container's log", None) as docker, _get_log(docker, self._name) as response:
+            if response.status == 404:
+                raise ContainerGone(f"container {self._name} is gone")
+            if response.status != 200:
+                raise EngineUnavailable(f"Docker's log can't be read: status {response.status}")
+            async for data in response.content.iter_any():
+                for frame in parser.feed(data):
+                    yield frame
+
+    async def close(self) -> None:
+        """Let go of the connection. Safe to repeat."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
+
+
+def _get_log(docker: Docker, name: str) -> "aiohttp.client._RequestContextManager":
+    # aiodocker's own log call decodes the bytes and loses which stream they came from.
+    return docker.session.get(
+        f"{docker.docker_host}/{docker.api_version}/containers/{name}/logs",
+        params={"follow": "1", "stdout": "1", "stderr": "1"},
+        timeout=aiohttp.ClientTimeout(sock_connect=5),
+    )

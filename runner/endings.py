@@ -1,0 +1,97 @@
+"""What the end of a program means. Pure."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from runner.engine import Exit
+from runner.errors import CannotRun
+from schemas.reasons import Reason
+from schemas.status import Status
+
+_KILLED = 137
+_CANNOT_EXECUTE = frozenset({126, 127})
+# The init process inside the container starts the program, so a missing interpreter shows as its words and exit code.
+_INIT_FAILED = re.compile(rb"\[FATAL tini \(\d+\)\] (exec .+ failed: .+)\n")
+
+
+class Interruption(Enum):
+    """Why the runner stopped a program."""
+
+    TIME_LIMIT = auto()
+    RUNNER_STOPPED = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How an execution ended."""
+
+    status: Status
+    exit_code: int | None = None
+    oom_killed: bool = False
+    reason: Reason | None = None
+    #: For people.
+    message: str | None = None
+
+
+def never_ran(error: CannotRun) -> Ending:
+    """The ending of what could not be run."""
+    return Ending(status=Status.FAILED, reason=error.reason, message=error.message)
+
+
+def interrupted_by_restart() -> Ending:
+    """The ending of a program that ran when its runner went away."""
+    return Ending(
+        status=Status.FAILED,
+        reason=Reason.RUNNER_RESTARTED,
+        message="The runner was restarted while the program ran, so the program was stopped.",
+    )
+
+
+def ran(exit_: Exit | None, *, interruption: Interruption | None, memory_bytes: int, stderr: bytes | None) -> Ending:
+    """The ending of a program that was started.
+
+    ``exit_`` is ``None`` where its container vanished; ``stderr`` is what it wrote there, where that is short.
+    """
+    if exit_ is None:
+        return Ending(
+            status=Status.FAILED,
+            reason=Reason.INTERNAL,
+            message="The container was removed by somebody else while the program ran.",
+        )
+    if interruption is Interruption.TIME_LIMIT:
+        return Ending(
+            status=Status.TIMEOUT,
+            exit_code=exit_.code,
+            oom_killed=exit_.oom_killed,
+            reason=Reason.TIMEOUT,
+            message="Execution exceeded time limit",
+        )
+    if interruption is Interruption.RUNNER_STOPPED:
+        return _failed(
+            exit_, Reason.RUNNER_RESTARTED, "The runner was stopped while the program ran, so the program was stopped."
+        )
+    if exit_.code == 0:
+        # Perhaps a child was killed for want of memory; the program coped.
+        return Ending(status=Status.COMPLETED, exit_code=0, oom_killed=exit_.oom_killed)
+    if exit_.code == _KILLED and exit_.oom_killed:
+        return _failed(
+            exit_, Reason.OUT_OF_MEMORY, f"The program ran out of memory: its limit is {size(memory_bytes)} (memory_limit)"
+        )
+    if exit_.code in _CANNOT_EXECUTE and (match := _INIT_FAILED.fullmatch(stderr or b"")):
+        why = match[1].decode("utf-8", "replace")
+        return _failed(exit_, Reason.START_FAILED, f"The program could not be started: {why}. Is it in the image?")
+    return _failed(exit_, Reason.EXIT_CODE, f"Program exited with code {exit_.code}")
+
+
+def _failed(exit_: Exit, reason: Reason, message: str) -> Ending:
+    return Ending(status=Status.FAILED, exit_code=exit_.code, oom_killed=exit_.oom_killed, reason=reason, message=message)
+
+
+def size(count: int) -> str:
+    """A number of bytes as config.yaml writes it: ``512m``, ``1g``."""
+    for unit in ("t", "g", "m", "k"):
+        factor = 1024 ** (" kmgt".index(unit))
+        if count >= factor and count % factor == 0:
+            return f"{count // factor}{unit}"
+    return str(count)

@@ -1,0 +1,144 @@
+"""The seam to what runs containers: the contract that every engine keeps and every caller may rely on.
+
+One container per attempt, named by :attr:`runner.run_spec.RunSpec.name`. The calls for one name, in this order::
+
+    prepare ── start ─┬─ output (read to its end) ─┬─ destroy
+                      ├─ wait ─────────────────────┤
+                      └─ stop (perhaps) ───────────┘
+
+- ``output``, ``wait`` and ``stop`` of one name run concurrently; every other pair of calls for one name comes one after the
+  other. Calls for different names may always run concurrently, in any number.
+- ``stop``, ``destroy``, ``find`` and ``list_ours`` need nothing of the calls before them: they work on what an earlier
+  process left.
+- ``destroy`` may come at any point, after any failure, and again.
+- Every call may be cancelled. After a cancelled ``prepare`` or ``start`` the container may be there or not: ``find`` tells,
+  ``destroy`` clears it away.
+- A program that ends badly is a result (:class:`Exit`). Errors mean that the runner could not do its part: ``CannotRun`` is the
+  fault of the program's configuration and final, ``EngineUnavailable`` of the engine, with an unknown outcome.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from runner.run_spec import RunSpec
+from schemas.output import StreamName
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Bytes that a program wrote to one of its streams, in the order written; where one frame ends means nothing."""
+
+    stream: StreamName
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a program ended."""
+
+    #: 128 + n where signal n ended it.
+    code: int
+    #: Whether the kernel killed one of its processes for want of memory, not necessarily the main one.
+    oom_killed: bool = False
+
+
+class ContainerState(StrEnum):
+    """What the engine knows of a container, as far as it matters here."""
+
+    #: Never started.
+    CREATED = "created"
+    RUNNING = "running"
+    #: Was started and runs no more.
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A container that exists."""
+
+    name: str
+    state: ContainerState
+    labels: Mapping[str, str]
+
+
+class Engine(Protocol):
+    """What runs containers. See the module's text for the order of calls."""
+
+    async def ping(self) -> None:
+        """Return if the engine answers.
+
+        Raises:
+            EngineUnavailable: it does not, within a few seconds.
+        """
+
+    async def prepare(self, spec: RunSpec) -> str:
+        """See to it that the image is there (which may take minutes) and make the container, without starting it.
+
+        A container of this very attempt that was made before and never started is replaced, so repeating this is safe.
+        Concurrent calls that need the same image fetch it once.
+
+        Returns:
+            The engine's own id of the container.
+
+        Raises:
+            CannotRun: no such image, no valid name of an image, or a configuration that the engine refuses.
+            AlreadyStarted: a container of this attempt was started before.
+            EngineUnavailable: nothing was started; the container may have been made.
+        """
+
+    async def start(self, name: str) -> None:
+        """Start the prepared container, once and never again. What it writes is being collected from before its first byte.
+
+        Raises:
+            CannotRun: it was not and will not be started.
+            EngineUnavailable: it may have been started.
+        """
+
+    def output(self, name: str) -> AsyncGenerator[Frame, None]:
+        """What the program writes, every byte, once, from the first to the last. To be read by one reader.
+
+        Reading slowly slows the program down; that is the bound on memory. A lost connection is survived inside. It
+        ends when the program has ended and everything was handed out; whoever breaks off early closes it.
+        """
+
+    async def wait(self, name: str) -> Exit:
+        """Wait until the started program has ended, however long that takes. Losing the engine meanwhile is survived inside.
+
+        Raises:
+            ContainerGone: somebody removed the container.
+        """
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        """End the program: SIGTERM, and SIGKILL after the grace. When this returns it does not run.
+
+        No container, or one that does not run, is no error.
+
+        Raises:
+            EngineUnavailable: it may still run: call again.
+        """
+
+    async def destroy(self, name: str) -> None:
+        """Remove the container with all that belongs to it, running or not. None there is no error.
+
+        Raises:
+            EngineUnavailable: it may still be there: call again.
+        """
+
+    async def find(self, name: str) -> Found | None:
+        """The container of this name, or ``None`` where there is none.
+
+        Raises:
+            EngineUnavailable: not known.
+        """
+
+    async def list_ours(self) -> list[Found]:
+        """Every container that this runner has made and that is still there, those of its earlier lives included.
+
+        Raises:
+            EngineUnavailable: not known.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections; containers are left alone. Safe to repeat."""

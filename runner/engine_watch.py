@@ -1,0 +1,50 @@
+"""Whether the engine answers."""
+
+import asyncio
+
+import structlog
+
+from runner.engine import Engine
+from runner.errors import EngineUnavailable
+
+log = structlog.get_logger()
+
+_PAUSE_SECONDS = 5.0
+_PAUSE_WHILE_AWAY_SECONDS = 1.0
+
+
+class EngineWatch:
+    """Asks the engine now and then, and says so aloud when it goes away and when it is back."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        #: Set while the engine answers.
+        self.available = asyncio.Event()
+        #: Set while it does not; neither is set before the first answer.
+        self.away = asyncio.Event()
+        #: What is wrong, for people; ``None`` where nothing is.
+        self.problem: str | None = None
+
+    async def run(self) -> None:
+        """Watch, for ever."""
+        while True:
+            answers = await self.check()
+            await asyncio.sleep(_PAUSE_SECONDS if answers else _PAUSE_WHILE_AWAY_SECONDS)
+
+    async def check(self) -> bool:
+        """Ask now."""
+        try:
+            await self._engine.ping()
+        except EngineUnavailable as error:
+            if not self.away.is_set():
+                log.error("engine unavailable, taking no work until it answers", action="engine_away", error=str(error))
+            self.problem = str(error)
+            self.available.clear()
+            self.away.set()
+            return False
+        if not self.available.is_set():
+            log.info("engine answers", action="engine_available")
+        self.problem = None
+        self.away.clear()
+        self.available.set()
+        return True

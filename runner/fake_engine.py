@@ -1,0 +1,222 @@
+"""An engine without containers, for tests and for trying things out. It keeps the contract and complains when others do not.
+
+What a "program" does is told by its environment, which is to say by the parameters of the command:
+
+========================  ====================================================================================
+``PARAM_STDOUT``          text that it writes to stdout at once
+``PARAM_STDERR``          text that it writes to stderr at once
+``PARAM_REPEAT``          how many times it writes both (default 1)
+``PARAM_SLEEP``           seconds that it runs on after that (default 0)
+``PARAM_EXIT_CODE``       its exit code (default 0)
+``PARAM_IGNORE_SIGTERM``  ``true``: only SIGKILL ends it
+``PARAM_OOM``             ``main``: killed for want of memory; ``child``: only a child of it is
+``PARAM_PREPARE_SECONDS`` seconds that making its container takes, as if an image were fetched (default 0)
+``PARAM_PREPARE_ERROR``   a reason (schemas.reasons): making its container fails with it
+``PARAM_START_ERROR``     a reason: starting it fails with it
+========================  ====================================================================================
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
+from runner.engine import ContainerState, Exit, Found, Frame
+from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
+from runner.run_spec import RunSpec
+from schemas.output import StreamName
+from schemas.reasons import Reason
+
+_TERMINATED, _KILLED = 143, 137
+#: Frames that may wait for their reader; then the program is blocked, as a real one is.
+_MOST_FRAMES = 16
+
+
+@dataclass
+class _Container:
+    spec: RunSpec
+    state: ContainerState = ContainerState.CREATED
+    exit: Exit | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    terminate: asyncio.Event = field(default_factory=asyncio.Event)
+    frames: asyncio.Queue[Frame | None] = field(default_factory=lambda: asyncio.Queue(_MOST_FRAMES))
+    output_taken: bool = False
+    program: asyncio.Task[None] | None = None
+
+    def setting(self, name: str, default: str = "") -> str:
+        return self.spec.env.get(f"PARAM_{name}", default)
+
+
+class FakeEngine:
+    """See the module's text; and :mod:`runner.engine` for the contract."""
+
+    def __init__(self) -> None:
+        #: While true nothing answers; programs run on.
+        self.away = False
+        #: How often each container was started.
+        self.starts: Counter[str] = Counter()
+        #: The most programs that ever ran at the same time.
+        self.most_running = 0
+        self._containers: dict[str, _Container] = {}
+
+    @property
+    def running(self) -> int:
+        """Programs that run now."""
+        return sum(container.state is ContainerState.RUNNING for container in self._containers.values())
+
+    @property
+    def containers(self) -> frozenset[str]:
+        """The names of the containers that are there."""
+        return frozenset(self._containers)
+
+    def add_foreign(self, spec: RunSpec, state: ContainerState) -> None:
+        """Put a container there that an earlier process is supposed to have made."""
+        self._containers[spec.name] = _Container(spec, state)
+
+    async def ping(self) -> None:
+        """See the contract."""
+        self._answer()
+
+    async def prepare(self, spec: RunSpec) -> str:
+        """See the contract."""
+        self._answer()
+        container = _Container(spec)
+        await asyncio.sleep(float(container.setting("PREPARE_SECONDS", "0")))
+        self._answer()
+        if reason := container.setting("PREPARE_ERROR"):
+            raise CannotRun(Reason(reason), f"The container could not be made: {reason}")
+        earlier = self._containers.get(spec.name)
+        if earlier is not None and earlier.state is not ContainerState.CREATED:
+            raise AlreadyStarted(f"container {spec.name} was started before")
+        self._containers[spec.name] = container
+        return f"id-of-{spec.name}"
+
+    async def start(self, name: str) -> None:
+        """See the contract."""
+        self._answer()
+        container = self._containers.get(name)
+        if container is None:
+            raise OutOfOrder(f"start of {name} before prepare")
+        if container.state is not ContainerState.CREATED:
+            raise OutOfOrder(f"{name} is started a second time")
+        if reason := container.setting("START_ERROR"):
+            raise CannotRun(Reason(reason), f"The container could not be started: {reason}")
+        self.starts[name] += 1
+        container.state = ContainerState.RUNNING
+        container.program = asyncio.create_task(self._run(container), name=f"program {name}")
+        self.most_running = max(self.most_running, self.running)
+
+    async def _run(self, container: _Container) -> None:
+        exit_ = Exit(int(container.setting("EXIT_CODE", "0")), oom_killed=container.setting("OOM") == "child")
+        if container.setting("OOM") == "main":
+            exit_ = Exit(_KILLED, oom_killed=True)
+        try:
+            living = asyncio.create_task(self._live(container))
+            terminated = asyncio.create_task(container.terminate.wait())
+            try:
+                await asyncio.wait({living, terminated}, return_when=asyncio.FIRST_COMPLETED)
+                if not living.done():
+                    exit_ = Exit(_TERMINATED)
+            finally:
+                living.cancel()
+                terminated.cancel()
+                await asyncio.gather(living, terminated, return_exceptions=True)
+        except asyncio.CancelledError:
+            exit_ = Exit(_KILLED)  # SIGKILL: nothing more to do but to be dead
+        container.exit = exit_
+        container.state = ContainerState.ENDED
+        container.ended.set()
+
+    async def _live(self, container: _Container) -> None:
+        for _ in range(int(container.setting("REPEAT", "1"))):
+            for stream in StreamName:
+                if text := container.setting(stream.name):
+                    await container.frames.put(Frame(stream, text.encode()))
+        await asyncio.sleep(float(container.setting("SLEEP", "0")))
+
+    async def output(self, name: str) -> AsyncGenerator[Frame, None]:
+        """See the contract."""
+        container = self._started(name, "output")
+        if container.output_taken:
+            raise OutOfOrder(f"output of {name} is read a second time")
+        container.output_taken = True
+        while True:
+            if container.frames.empty():
+                if container.ended.is_set():
+                    return
+                getting = asyncio.create_task(container.frames.get())
+                ending = asyncio.create_task(container.ended.wait())
+                try:
+                    await asyncio.wait({getting, ending}, return_when=asyncio.FIRST_COMPLETED)
+                    frame = getting.result() if getting.done() else None
+                finally:
+                    getting.cancel()
+                    ending.cancel()
+                    await asyncio.gather(getting, ending, return_exceptions=True)
+            else:
+                frame = container.frames.get_nowait()
+            if frame is not None:
+                yield frame
+
+    async def wait(self, name: str) -> Exit:
+        """See the contract."""
+        container = self._started(name, "wait")
+        await container.ended.wait()
+        if container.exit is None or self._containers.get(name) is not container:
+            raise ContainerGone(f"container {name} is gone")
+        return container.exit
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        """See the contract."""
+        self._answer()
+        container = self._containers.get(name)
+        if container is None or container.state is not ContainerState.RUNNING:
+            return
+        if container.setting("IGNORE_SIGTERM") != "true":
+            container.terminate.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(container.ended.wait(), grace_seconds)
+        await self._kill(container)
+
+    async def destroy(self, name: str) -> None:
+        """See the contract."""
+        self._answer()
+        container = self._containers.pop(name, None)
+        if container is not None:
+            await self._kill(container)
+
+    async def _kill(self, container: _Container) -> None:
+        if container.program is not None and not container.ended.is_set():
+            container.program.cancel()
+        if container.program is not None:
+            await asyncio.gather(container.program, return_exceptions=True)
+        if container.state is ContainerState.RUNNING:
+            container.state = ContainerState.ENDED
+        container.ended.set()
+
+    async def find(self, name: str) -> Found | None:
+        """See the contract."""
+        self._answer()
+        container = self._containers.get(name)
+        return None if container is None else Found(name, container.state, container.spec.labels)
+
+    async def list_ours(self) -> list[Found]:
+        """See the contract."""
+        self._answer()
+        return [Found(name, container.state, container.spec.labels) for name, container in self._containers.items()]
+
+    async def close(self) -> None:
+        """See the contract; and the programs end, as there is nothing else that could run them."""
+        for container in self._containers.values():
+            await self._kill(container)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise EngineUnavailable("the fake engine is away")
+
+    def _started(self, name: str, call: str) -> _Container:
+        container = self._containers.get(name)
+        if container is None or container.state is ContainerState.CREATED:
+            raise OutOfOrder(f"{call} of {name} before start")
+        return container

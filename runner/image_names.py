@@ -1,0 +1,20 @@
+"""Which texts can be the name of an image (the grammar of Docker's references)."""
+
+import re
+
+_LONGEST_NAME = 255
+
+_DOMAIN_PART = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_DOMAIN = rf"(?:{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
+_PATH_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?P<name>(?:{_DOMAIN}/)?{_PATH_PART}(?:/{_PATH_PART})*)"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
+    r"(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,128})?"
+)
+
+
+def is_image_name(text: str) -> bool:
+    """Whether Docker would take this as the name of an image, with or without a tag or a digest."""
+    match = _REFERENCE.fullmatch(text) if len(text) <= 1024 else None
+    return match is not None and len(match["name"]) <= _LONGEST_NAME

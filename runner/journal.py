@@ -1,0 +1,303 @@
+"""The runner's own durable record: what it has claimed, and what it must still tell."""
+
+import asyncio
+import fcntl
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from bus.messages import StreamName as BusStream
+from runner.errors import JournalError, JournalLocked
+from runner.output import Piece
+from runner.writer_thread import WriterThread
+from schemas.commands import ExecuteProgram
+from schemas.events import ExecutionEvent, OutputEvent
+from schemas.output import StreamName, StreamSummary
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS claims (
+    execution_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    nonce TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    command TEXT NOT NULL,
+    state TEXT NOT NULL,
+    program_id TEXT,
+    started_at TEXT,
+    stdout_bytes INTEGER NOT NULL DEFAULT 0,
+    stdout_chunks INTEGER NOT NULL DEFAULT 0,
+    stderr_bytes INTEGER NOT NULL DEFAULT 0,
+    stderr_chunks INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (execution_id, attempt)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    execution_id TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    key TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+"""
+
+
+class ClaimState(StrEnum):
+    """How far a claimed attempt has come. Only forward."""
+
+    #: Proposed to the bus, perhaps; its container was not started.
+    CLAIMED = "claimed"
+    #: The order to start its container was about to be given: it counts as started, whatever happened to the order.
+    STARTING = "starting"
+    #: Its end is in the outbox or was told; its container may still be there.
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """One attempt that this runner has claimed, with all it needs to run it or to end it."""
+
+    execution_id: str
+    attempt: int
+    nonce: str
+    #: SHA-256 of the command's body.
+    digest: str
+    command: ExecuteProgram
+    state: ClaimState = ClaimState.CLAIMED
+    #: The canonical id, once the program was about to be started.
+    program_id: str | None = None
+    started_at: datetime | None = None
+    #: What was published of its output so far.
+    stdout: StreamSummary = field(default_factory=StreamSummary)
+    stderr: StreamSummary = field(default_factory=StreamSummary)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What names it."""
+        return self.execution_id, self.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An event on its way to the bus."""
+
+    execution_id: str
+    stream: BusStream
+    key: str
+    message_id: str
+    body: bytes
+
+    @classmethod
+    def of(cls, event: ExecutionEvent | OutputEvent) -> "Report":
+        """The report that carries this event."""
+        stream = BusStream.LOG if isinstance(event, ExecutionEvent) else BusStream.OUTPUT
+        return cls(event.subject, stream, event.routing_key, event.id, event.to_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A report in the outbox."""
+
+    #: Its place: reports of one execution are told in this order.
+    number: int
+    report: Report
+
+
+class Journal:
+    """The record in one SQLite file, used by one runner at a time. Whatever a method did is on disk when it returns.
+
+    While the disk is full the methods wait, and ``problem`` says so. Each may raise ``JournalError``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer = WriterThread(path, _SCHEMA)
+        self._lock: int | None = None
+        self._epoch: str | None = None
+        self._outbox_bytes = 0
+        #: Set while reports wait, or may wait, in the outbox.
+        self.reports_waiting = asyncio.Event()
+
+    @property
+    def epoch(self) -> str:
+        """Identity of this record: a random UUID, made with the file and kept for its life."""
+        if self._epoch is None:
+            raise JournalError("the journal is not open")
+        return self._epoch
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from being written right now; ``None`` where nothing does."""
+        return self._writer.problem
+
+    @property
+    def outbox_bytes(self) -> int:
+        """Bytes that wait in the outbox."""
+        return self._outbox_bytes
+
+    async def open(self) -> None:
+        """Take the file for this process alone.
+
+        Raises:
+            JournalLocked: another runner has it.
+            JournalError: it can't be used.
+        """
+        await asyncio.to_thread(self._open)
+        self._epoch, self._outbox_bytes = await self._writer.do(_read_about)
+        self.reports_waiting.set()
+
+    def _open(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._unlock()
+            raise JournalLocked(
+                f"another runner uses {self._path}: give each runner a state directory of its own (HUB_STATE_DIR)"
+            ) from error
+        except OSError as error:
+            self._unlock()
+            raise JournalError(f"{self._path} can't be used: {error}") from error
+        try:
+            self._writer.open()
+        except BaseException:
+            self._unlock()
+            raise
+
+    async def close(self) -> None:
+        """Finish what was asked for and let the file go. Safe to repeat."""
+        await asyncio.to_thread(self._writer.close)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    async def claim(self, execution_id: str, attempt: int, digest: str, command: ExecuteProgram) -> tuple[Claimed, bool]:
+        """Write down the wish to run an attempt, before anybody hears of it.
+
+        Returns:
+            The claim, and whether it is new; where this runner has claimed the attempt before, that claim as it stands.
+        """
+        claimed = Claimed(
+            execution_id=execution_id, attempt=attempt, nonce=secrets.token_hex(16), digest=digest, command=command
+        )
+
+        def work(db: sqlite3.Connection) -> tuple[Claimed, bool]:
+            row = db.execute(f"{_SELECT_CLAIM} WHERE execution_id = ? AND attempt = ?", claimed.key).fetchone()
+            if row is not None:
+                return _claimed(row), False
+            db.execute(
+                "INSERT INTO claims (execution_id, attempt, nonce, digest, command, state) VALUES (?, ?, ?, ?, ?, ?)",
+                (*claimed.key, claimed.nonce, digest, command.to_bytes().decode(), claimed.state),
+            )
+            return claimed, True
+
+        return await self._writer.do(work)
+
+    async def claims(self) -> list[Claimed]:
+        """Every claim that was not forgotten, in no particular order."""
+        return await self._writer.do(lambda db: [_claimed(row) for row in db.execute(_SELECT_CLAIM)])
+
+    async def forget(self, claimed: Claimed) -> None:
+        """Drop a claim: it is another's, or nothing is left of it."""
+        await self._change("DELETE FROM claims WHERE execution_id = ? AND attempt = ?", claimed.key)
+
+    async def starting(self, claimed: Claimed, program_id: str) -> None:
+        """From now on the attempt counts as started."""
+        await self._change(
+            "UPDATE claims SET state = ?, program_id = ? WHERE execution_id = ? AND attempt = ?",
+            (ClaimState.STARTING, program_id, *claimed.key),
+        )
+
+    async def started(self, claimed: Claimed, started_at: datetime, report: Report) -> None:
+        """The program runs, which is reported."""
+        await self._change(
+            "UPDATE claims SET started_at = ? WHERE execution_id = ? AND attempt = ?",
+            (started_at.isoformat(), *claimed.key),
+            report,
+        )
+
+    async def wrote(self, claimed: Claimed, piece: Piece, report: Report) -> None:
+        """The program wrote a piece of output, which is reported."""
+        await self._change(_COUNT_OUTPUT[piece.stream], (len(piece.content), *claimed.key), report)
+
+    async def ended(self, claimed: Claimed, *reports: Report) -> None:
+        """The attempt has ended: the rest of its output and its end are reported."""
+        await self._change(
+            "UPDATE claims SET state = ? WHERE execution_id = ? AND attempt = ?", (ClaimState.ENDED, *claimed.key), *reports
+        )
+
+    async def next_reports(self, limit: int) -> list[Waiting]:
+        """The reports that wait longest."""
+
+        def work(db: sqlite3.Connection) -> list[Waiting]:
+            rows = db.execute(
+                "SELECT number, execution_id, stream, key, message_id, body FROM outbox ORDER BY number LIMIT ?", (limit,)
+            )
+            return [Waiting(row[0], Report(row[1], BusStream(row[2]), *row[3:])) for row in rows]
+
+        return await self._writer.do(work)
+
+    async def told(self, reports: Sequence[Waiting]) -> None:
+        """These reports are on the bus."""
+        numbers = [(waiting.number,) for waiting in reports]
+        await self._writer.do(lambda db: db.executemany("DELETE FROM outbox WHERE number = ?", numbers).rowcount)
+        self._outbox_bytes -= sum(len(waiting.report.body) for waiting in reports)
+
+    async def _change(self, sql: str, values: Sequence[object], *reports: Report) -> None:
+        rows = [(report.execution_id, report.stream, report.key, report.message_id, report.body) for report in reports]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(sql, values)
+            db.executemany("INSERT INTO outbox (execution_id, stream, key, message_id, body) VALUES (?, ?, ?, ?, ?)", rows)
+
+        await self._writer.do(work)
+        if reports:
+            self._outbox_bytes += sum(len(report.body) for report in reports)
+            self.reports_waiting.set()
+
+
+_SELECT_CLAIM = """
+SELECT execution_id, attempt, nonce, digest, command, state, program_id, started_at,
+       stdout_bytes, stdout_chunks, stderr_bytes, stderr_chunks
+FROM claims"""
+
+_COUNT_OUTPUT = {
+    StreamName.STDOUT: "UPDATE claims SET stdout_bytes = stdout_bytes + ?, stdout_chunks = stdout_chunks + 1 "
+    "WHERE execution_id = ? AND attempt = ?",
+    StreamName.STDERR: "UPDATE claims SET stderr_bytes = stderr_bytes + ?, stderr_chunks = stderr_chunks + 1 "
+    "WHERE execution_id = ? AND attempt = ?",
+}
+
+
+def _read_about(db: sqlite3.Connection) -> tuple[str, int]:
+    db.execute("INSERT OR IGNORE INTO about VALUES ('epoch', ?)", (str(uuid4()),))
+    (epoch,) = db.execute("SELECT value FROM about WHERE name = 'epoch'").fetchone()
+    (size,) = db.execute("SELECT COALESCE(SUM(LENGTH(body)), 0) FROM outbox").fetchone()
+    return epoch, size
+
+
+def _claimed(row: Sequence[Any]) -> Claimed:
+    return Claimed(
+        execution_id=row[0],
+        attempt=row[1],
+        nonce=row[2],
+        digest=row[3],
+        command=ExecuteProgram.model_validate(json.loads(row[4])),
+        state=ClaimState(row[5]),
+        program_id=row[6],
+        started_at=None if row[7] is None else datetime.fromisoformat(row[7]),
+        stdout=StreamSummary(total_bytes=row[8], kept_bytes=row[8], chunks=row[9]),
+        stderr=StreamSummary(total_bytes=row[10], kept_bytes=row[10], chunks=row[11]),
+    )

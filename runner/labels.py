@@ -1,0 +1,14 @@
+"""The labels on every container of ours: who made it and what for."""
+
+PREFIX = "io.pyexecutorhub."
+
+MANAGED = f"{PREFIX}managed"
+INSTANCE = f"{PREFIX}instance"
+RUNNER_ID = f"{PREFIX}runner-id"
+EXECUTION_ID = f"{PREFIX}execution-id"
+ATTEMPT = f"{PREFIX}attempt"
+#: Identity of the journal that holds the claim.
+EPOCH = f"{PREFIX}epoch"
+PROGRAM_ID = f"{PREFIX}program-id"
+#: ISO 8601, UTC: when the program must have ended, by the limit it was given when the container was made.
+DEADLINE = f"{PREFIX}deadline"

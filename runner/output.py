@@ -1,0 +1,168 @@
+"""What is kept of a program's output: its head and its tail up to a limit, exact counts, and memory that stays flat."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+from runner.engine import Frame
+from runner.waiting import cancel
+from schemas.output import INLINE_OUTPUT_BYTES, MAX_CHUNK_BYTES, StreamName, StreamSummary
+
+#: Seconds that a byte waits for company before it is published.
+FLUSH_SECONDS = 0.1
+#: Most bytes of a stream's end that are held in memory for the case that the stream grows too long.
+_LONGEST_TAIL = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of one stream, at most 64 KiB, to be published."""
+
+    stream: StreamName
+    #: From 0, without gaps within its stream.
+    sequence: int
+    content: bytes
+
+
+class _Stream:
+    """One stream. Its head is handed out as it comes; its tail is held back, as only the end shows what the tail is."""
+
+    def __init__(self, name: StreamName, limit_bytes: int) -> None:
+        self._name = name
+        self._tail_limit = min(limit_bytes // 2, _LONGEST_TAIL)
+        self._head_room = limit_bytes - self._tail_limit
+        #: Part of the head that was not handed out yet.
+        self._pending = bytearray()
+        self._pending_since = 0.0
+        self._tail = bytearray()
+        #: The head as long as it is short enough to travel inside the terminal event.
+        self._short_head: bytearray | None = bytearray()
+        self._head_bytes = 0
+        self.total_bytes = 0
+        self.chunks = 0
+
+    @property
+    def kept_bytes(self) -> int:
+        return self._head_bytes + len(self._tail)
+
+    def add(self, content: bytes, now: float) -> None:
+        self.total_bytes += len(content)
+        head, tail = content[: self._head_room], content[self._head_room :]
+        if head:
+            if not self._pending:
+                self._pending_since = now
+            self._pending += head
+            self._head_room -= len(head)
+            self._head_bytes += len(head)
+            if self._short_head is not None:
+                self._short_head += head
+                if len(self._short_head) > INLINE_OUTPUT_BYTES:
+                    self._short_head = None
+        if tail:
+            self._tail += tail
+            del self._tail[: max(0, len(self._tail) - self._tail_limit)]
+
+    def seconds_until_due(self, now: float) -> float | None:
+        if not self._pending:
+            return None
+        return max(0.0, self._pending_since + FLUSH_SECONDS - now)
+
+    def due(self, now: float) -> list[Piece]:
+        pieces = []
+        while len(self._pending) >= MAX_CHUNK_BYTES or self.seconds_until_due(now) == 0.0:
+            pieces.append(self._cut())
+            self._pending_since = now
+        return pieces
+
+    def flush(self) -> list[Piece]:
+        """Everything that is left, at the end."""
+        self._pending += self._tail
+        pieces = []
+        while self._pending:
+            pieces.append(self._cut())
+        return pieces
+
+    def content(self) -> bytes:
+        """All that was kept; to be asked for only while it is short."""
+        return bytes(self._short_head or b"") + bytes(self._tail)
+
+    def _cut(self) -> Piece:
+        piece = Piece(self._name, self.chunks, bytes(self._pending[:MAX_CHUNK_BYTES]))
+        del self._pending[:MAX_CHUNK_BYTES]
+        self.chunks += 1
+        return piece
+
+
+class Capture:
+    """Both streams of one execution. Not a byte of them is looked at."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._streams = {name: _Stream(name, limit_bytes) for name in StreamName}
+
+    def add(self, frame: Frame, now: float) -> None:
+        """Take in what the program wrote."""
+        self._streams[frame.stream].add(frame.content, now)
+
+    def seconds_until_due(self, now: float) -> float | None:
+        """Seconds until :meth:`due` has something whatever comes; ``None`` where nothing waits."""
+        waits = [wait for stream in self._streams.values() if (wait := stream.seconds_until_due(now)) is not None]
+        return min(waits, default=None)
+
+    def due(self, now: float) -> list[Piece]:
+        """What is to be published now: full pieces, and what has waited long enough."""
+        return [piece for stream in self._streams.values() for piece in stream.due(now)]
+
+    def finish(self) -> tuple[list[Piece], StreamSummary, StreamSummary]:
+        """The last pieces and the summaries of stdout and stderr, after the program's end. To be called once.
+
+        Short output travels inside the summaries, and where no piece was published before, there only.
+        """
+        streams = self._streams.values()
+        inline = sum(stream.kept_bytes for stream in streams) <= INLINE_OUTPUT_BYTES
+        # Who follows the pieces gets all of them; where there were none, the summary alone will do.
+        pieces = [piece for stream in streams for piece in stream.flush()] if not inline or self._any_published() else []
+        return pieces, self._summary(StreamName.STDOUT, inline), self._summary(StreamName.STDERR, inline)
+
+    def _any_published(self) -> bool:
+        return any(stream.chunks for stream in self._streams.values())
+
+    def _summary(self, name: StreamName, inline: bool) -> StreamSummary:
+        stream = self._streams[name]
+        if inline:
+            return StreamSummary.inline(stream.content(), total=stream.total_bytes, chunks=stream.chunks)
+        return StreamSummary(
+            total_bytes=stream.total_bytes,
+            kept_bytes=stream.kept_bytes,
+            chunks=stream.chunks,
+            truncated=stream.total_bytes > stream.kept_bytes,
+        )
+
+
+async def pump(frames: AsyncGenerator[Frame, None], capture: Capture, publish: Callable[[Piece], Awaitable[None]]) -> None:
+    """Move a program's output into ``capture``, and publish its pieces as they are due, until the output ends.
+
+    While ``publish`` takes its time nothing is read, which in the end slows the program down: so memory stays bounded.
+    """
+
+    async def next_frame() -> Frame | None:
+        return await anext(frames, None)
+
+    reading: asyncio.Task[Frame | None] | None = None
+    try:
+        while True:
+            # Kept over the pauses for publishing: cancelling a read would lose what it has got.
+            reading = reading or asyncio.create_task(next_frame(), name="read output")
+            done, _ = await asyncio.wait({reading}, timeout=capture.seconds_until_due(time.monotonic()))
+            if done:
+                frame = reading.result()
+                reading = None
+                if frame is None:
+                    return
+                capture.add(frame, time.monotonic())
+            for piece in capture.due(time.monotonic()):
+                await publish(piece)
+    finally:
+        if reading is not None:
+            await cancel(reading)
+        await frames.aclose()

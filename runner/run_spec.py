@@ -1,0 +1,206 @@
+"""How one attempt is run, decided once and purely: no I/O here."""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from runner import labels
+from runner.errors import CannotRun
+from runner.identity import Identity
+from runner.image_names import is_image_name
+from runner.program_files import ProgramFiles
+from schemas.programs import Program
+from schemas.reasons import Reason
+from schemas.settings import ProgramSettings
+
+#: Where a program finds its folder.
+WORKSPACE = "/workspace"
+
+_INTERPRETERS = {".py": "python", ".js": "node", ".sh": "bash"}
+_OTHER_INTERPRETER = "python"
+
+#: Longest NAME=value, in bytes, that Linux passes to a program (MAX_ARG_STRLEN less the closing NUL).
+_LONGEST_VARIABLE = 128 * 1024 - 1
+_NOT_IN_A_NAME = re.compile(r"[^A-Z0-9_]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """All that an engine must know to run one attempt."""
+
+    execution_id: str
+    attempt: int
+    #: Canonical.
+    program_id: str
+    image: str
+    #: The whole command line; ``None`` for the image's own command.
+    argv: tuple[str, ...] | None
+    #: What follows the image's own command; empty where ``argv`` says it all.
+    arguments: tuple[str, ...] = ()
+    #: Never shown: it holds what ``.env`` sets.
+    env: Mapping[str, str] = field(repr=False)
+    #: The program's folder as the engine's host sees it.
+    host_folder: str
+    memory_bytes: int
+    nano_cpus: int
+    pids_limit: int
+    timeout_seconds: float
+    stop_grace_seconds: float
+    labels: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """The container's name."""
+        return container_name(self.execution_id, self.attempt)
+
+
+def container_name(execution_id: str, attempt: int) -> str:
+    """The name of the container of one attempt: the execution id, with the attempt's number from the second on."""
+    return execution_id if attempt == 1 else f"{execution_id}.{attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostPaths:
+    """How the engine's host sees the paths that this process sees: they differ when the runner is itself in a container."""
+
+    #: The project's folder as this process sees it, absolute.
+    project_dir: Path
+    #: The same folder as the engine's host sees it.
+    host_project_dir: Path
+
+    def of(self, path: Path) -> str:
+        """The host's path; one outside the project's folder is the same on both sides."""
+        try:
+            return str(self.host_project_dir / path.relative_to(self.project_dir))
+        except ValueError:
+            return str(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose container it will be."""
+
+    identity: Identity
+    epoch: str
+
+
+def plan(
+    program: Program,
+    settings: ProgramSettings,
+    files: ProgramFiles,
+    *,
+    execution_id: str,
+    attempt: int,
+    parameters: Mapping[str, Any],
+    paths: HostPaths,
+    owner: Owner,
+    now: datetime,
+) -> RunSpec:
+    """The one translation of a program and a command into what is run.
+
+    Raises:
+        CannotRun: a file is missing, or a name or a parameter can't be used.
+    """
+    image = program.docker_image or settings.docker_image
+    if not is_image_name(image):
+        raise CannotRun(
+            Reason.IMAGE_INVALID, f"Docker image name '{image}' is not valid. Please write it as [registry/]name[:tag]."
+        )
+    arguments = _split(program)
+    main_file = _main_file(program, files)
+    argv = None if main_file is None else (_interpreter(main_file), main_file, *arguments)
+    timeout_seconds = program.timeout_seconds or settings.timeout_seconds
+    return RunSpec(
+        execution_id=execution_id,
+        attempt=attempt,
+        program_id=program.id,
+        image=image,
+        argv=argv,
+        arguments=arguments if argv is None else (),
+        env=_environment(program.id, execution_id, parameters, files.env),
+        host_folder=paths.of(files.folder),
+        memory_bytes=program.memory_limit or settings.memory_limit,
+        nano_cpus=program.cpu_limit or settings.cpu_limit,
+        pids_limit=program.pids_limit or settings.pids_limit,
+        timeout_seconds=timeout_seconds,
+        stop_grace_seconds=program.stop_grace_seconds or settings.stop_grace_seconds,
+        labels={
+            labels.MANAGED: "true",
+            labels.INSTANCE: owner.identity.instance,
+            labels.RUNNER_ID: owner.identity.runner_id,
+            labels.EXECUTION_ID: execution_id,
+            labels.ATTEMPT: str(attempt),
+            labels.EPOCH: owner.epoch,
+            labels.PROGRAM_ID: program.id,
+            labels.DEADLINE: (now + timedelta(seconds=timeout_seconds)).isoformat(),
+        },
+    )
+
+
+def _main_file(program: Program, files: ProgramFiles) -> str | None:
+    """The file to run; ``None`` where the program is baked into an image of its own."""
+    if files.main_file_exists:
+        return program.main_file
+    if program.docker_image is not None:
+        return None
+    if files.alternative is not None:
+        return files.alternative
+    raise CannotRun(
+        Reason.MAIN_FILE_NOT_FOUND,
+        f"Main program file '{program.main_file}' not found in {program.path}. "
+        "Please ensure the file exists or update the configuration.",
+    )
+
+
+def _interpreter(main_file: str) -> str:
+    return _INTERPRETERS.get(PurePosixPath(main_file).suffix.lower(), _OTHER_INTERPRETER)
+
+
+def _split(program: Program) -> tuple[str, ...]:
+    text = program.parameters or ""
+    if "\0" in text:
+        raise CannotRun(Reason.INVALID_PARAMETERS, f"The parameters of program '{program.id}' have a NUL character")
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise CannotRun(
+            Reason.INVALID_PARAMETERS, f"The parameters of program '{program.id}' can't be split as a command line: {error}"
+        ) from error
+
+
+def _environment(
+    program_id: str, execution_id: str, parameters: Mapping[str, Any], env_file: Mapping[str, str]
+) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for key, value in parameters.items():
+        name = variable_name(key)
+        if name in named:
+            raise CannotRun(Reason.INVALID_PARAMETERS, f"Two parameters would both become {name}; '{key}' is one of them")
+        named[name] = _variable_value(key, value)
+    # The hub's own come last: neither the file nor a parameter can change them.
+    environment = {**env_file, **named, "PROGRAM_ID": program_id, "EXECUTION_ID": execution_id}
+    for name, text in environment.items():
+        if len(name.encode()) + 1 + len(text.encode()) > _LONGEST_VARIABLE:
+            raise CannotRun(Reason.INVALID_PARAMETERS, f"The variable {name} is longer than {_LONGEST_VARIABLE} bytes")
+    return environment
+
+
+def variable_name(key: str) -> str:
+    """The variable that a parameter becomes: ``my-key`` gives ``PARAM_MY_KEY``."""
+    return "PARAM_" + _NOT_IN_A_NAME.sub("_", key.upper())
+
+
+def _variable_value(key: str, value: Any) -> str:
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise CannotRun(Reason.INVALID_PARAMETERS, f"Parameter '{key}' is not JSON: {error}") from error
+    if "\0" in text:
+        raise CannotRun(Reason.INVALID_PARAMETERS, f"Parameter '{key}' has a NUL character")
+    return text

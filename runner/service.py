@@ -1,0 +1,334 @@
+"""The runner: takes commands while it has slots, and sees each to its end."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterable
+from pathlib import Path
+
+import structlog
+
+from bus.errors import BusUnavailable
+from bus.messages import Claim, Decision
+from bus.ports import Bus, Delivery
+from runner.backoff import Backoff
+from runner.engine import ContainerState, Engine, Found
+from runner.engine_watch import EngineWatch
+from runner.errors import EngineUnavailable
+from runner.execution import Execution, Surroundings
+from runner.identity import Identity
+from runner.journal import Claimed, ClaimState, Journal
+from runner.outbox import Outbox
+from runner.ports import Catalogues
+from runner.run_spec import container_name
+from runner.slots import Slots
+from runner.waiting import Interrupted, cancel, unless
+from schemas.commands import digest_of, parse_execute
+from schemas.errors import MalformedCommand
+
+log = structlog.get_logger()
+
+#: Bytes that may wait to be told before no new work is taken: a bus that is slower than the programs must not fill the disk.
+_MOST_WAITING_BYTES = 256 * 1024 * 1024
+#: Seconds after which a wait looks again at what gives no sign when it changes: the settings.
+_LOOK_AGAIN_SECONDS = 1.0
+#: Seconds beyond the grace that stopping programs and removing their containers may take at the end.
+_STOP_MARGIN_SECONDS = 20.0
+#: Seconds at the end to tell what is still in the outbox; what is left is told after the next start.
+_FLUSH_SECONDS = 10.0
+
+
+class Runner:
+    """Runs the commands of one pool. The journal is open and the bus too before :meth:`run`, and until it has returned."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        catalogues: Catalogues,
+        engine: Engine,
+        journal: Journal,
+        identity: Identity,
+        pool: str,
+        host_project_dir: Path | None = None,
+    ) -> None:
+        self._bus = bus
+        self._catalogues = catalogues
+        self._engine = engine
+        self._journal = journal
+        self._pool = pool
+        self._surroundings = Surroundings(
+            engine=engine, journal=journal, catalogues=catalogues, identity=identity, host_project_dir=host_project_dir
+        )
+        self._slots = Slots(lambda: catalogues.current.settings.max_concurrent_executions)
+        self._watch = EngineWatch(engine)
+        self._outbox = Outbox(journal, bus.streams)
+        self._lives: dict[asyncio.Task[None], Execution] = {}
+        self._stopping = asyncio.Event()
+        self._stop_limit_seconds = 0.0
+        self._finished = asyncio.Event()
+        self._finished.set()
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps it from taking work right now, for people; ``None`` where nothing does."""
+        return "; ".join(filter(None, (self._watch.problem, self._journal.problem))) or None
+
+    @property
+    def running(self) -> int:
+        """How many executions it has in hand."""
+        return self._slots.used
+
+    async def run(self) -> None:
+        """Run until stopped. What an earlier life left behind comes first.
+
+        Cancelling it is like a crash: programs may go on running, and the next life makes an end of them.
+
+        Raises:
+            ExceptionGroup: one of its own tasks died; the journal has everything that the next life must know.
+        """
+        self._finished.clear()
+        try:
+            async with asyncio.TaskGroup() as group:
+                helpers = [
+                    group.create_task(self._watch.run(), name="watch the engine"),
+                    group.create_task(self._outbox.run(), name="tell what is in the outbox"),
+                ]
+                try:
+                    await self._recover(group)
+                    await self._consume(group)
+                except Interrupted:
+                    pass  # asked to stop while it waited for something
+                await self._wind_down()
+                await cancel(*helpers)
+        finally:
+            self._finished.set()
+
+    async def stop(self, limit_seconds: float) -> None:
+        """Take nothing more, let programs end within the limit, then stop them; returns when :meth:`run` has ended.
+
+        Beyond the limit it takes at most the longest grace of a program that runs, and half a minute.
+        """
+        self._stop_limit_seconds = limit_seconds
+        self._stopping.set()
+        await self._finished.wait()
+
+    # What an earlier life left
+
+    async def _recover(self, group: asyncio.TaskGroup) -> None:
+        await unless(self._stopping, self._watch.available.wait())
+        claims = {container_name(*claimed.key): claimed for claimed in await self._journal.claims()}
+        containers = {found.name: found for found in await self._find_ours()}
+        strays = containers.keys() - claims.keys()
+        started = {name for name, claimed in claims.items() if _was_started(claimed, containers.get(name))}
+        if claims or strays:
+            log.info(
+                "earlier life found",
+                action="recovery",
+                to_start=len(claims) - len(started),
+                to_end=len(started),
+                containers_to_remove=len(strays),
+            )
+        # To their end before anything is started: until then their programs may still run.
+        await unless(self._stopping, self._end_leftovers([claims[name] for name in started], strays))
+        for name, claimed in claims.items():
+            if name in started:
+                continue
+            await unless(self._stopping, self._slots.wait_free())
+            life = Execution(claimed, self._surroundings, container_may_exist=name in containers)
+            if await self._is_ours(claimed):
+                self._begin(life, group)
+            else:
+                await life.clean_up()
+
+    async def _end_leftovers(self, started: Iterable[Claimed], strays: Iterable[str]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for claimed in started:
+                group.create_task(self._end_started(claimed), name=f"end {claimed.execution_id}")
+            for name in strays:
+                group.create_task(self._remove(name), name=f"remove {name}")
+
+    async def _end_started(self, claimed: Claimed) -> None:
+        life = Execution(claimed, self._surroundings, container_may_exist=True)
+        if claimed.state is not ClaimState.ENDED:
+            await life.end_interrupted()
+        await life.clean_up()
+
+    async def _remove(self, name: str) -> None:
+        log.warning("removing a container that no claim owns", action="stray_removed", container=name)
+        backoff = Backoff()
+        while True:
+            try:
+                await self._engine.destroy(name)
+            except EngineUnavailable as error:
+                log.warning("container not removed yet", action="container_not_removed", container=name, error=str(error))
+                await asyncio.sleep(backoff.next_seconds())
+            else:
+                return
+
+    async def _find_ours(self) -> list[Found]:
+        backoff = Backoff()
+        while True:
+            try:
+                return await self._engine.list_ours()
+            except EngineUnavailable as error:
+                log.warning("containers can't be listed", action="engine_away", error=str(error))
+                await unless(self._stopping, asyncio.sleep(backoff.next_seconds()))
+
+    # Taking commands
+
+    async def _consume(self, group: asyncio.TaskGroup) -> None:
+        backoff = Backoff()
+        try:
+            while True:
+                await self._until_work_is_welcome()
+                try:
+                    delivery = await self._take()
+                except BusUnavailable as error:
+                    log.warning("no commands: the bus is away", action="take_failed", error=str(error))
+                    await unless(self._stopping, asyncio.sleep(backoff.next_seconds()))
+                    continue
+                backoff.reset()
+                if delivery is not None:
+                    await self._handle(delivery, group)
+        finally:
+            await self._stop_taking()
+
+    async def _until_work_is_welcome(self) -> None:
+        while not self._work_is_welcome():
+            if not self._watch.available.is_set():
+                # Others shall have what this runner can't run.
+                await self._stop_taking()
+                await unless(self._stopping, self._watch.available.wait())
+            await unless(self._stopping, self._slots.wait_free())
+            if self._journal.outbox_bytes > _MOST_WAITING_BYTES:
+                await self._stop_taking()
+                await unless(self._stopping, asyncio.sleep(_LOOK_AGAIN_SECONDS))
+        if self._stopping.is_set():
+            raise Interrupted
+
+    def _work_is_welcome(self) -> bool:
+        return self._slots.free > 0 and self._watch.available.is_set() and self._journal.outbox_bytes <= _MOST_WAITING_BYTES
+
+    async def _take(self) -> Delivery | None:
+        """The next command; ``None`` where work is no longer welcome before one has come."""
+        taking = asyncio.create_task(self._bus.commands.take(self._pool, self._slots.free), name="take")
+        stopping = asyncio.create_task(self._stopping.wait(), name="wait for a stop")
+        away = asyncio.create_task(self._watch.away.wait(), name="wait for the engine to go away")
+        try:
+            while not taking.done() and self._work_is_welcome() and not self._stopping.is_set():
+                await asyncio.wait({taking, stopping, away}, timeout=_LOOK_AGAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not taking.done():
+                taking.cancel()
+                await asyncio.wait({taking})
+            # A command that came in the very moment of the cancel is not lost: it is handled, or given back.
+            return None if taking.cancelled() else taking.result()
+        finally:
+            await cancel(taking, stopping, away)
+
+    async def _handle(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
+        if self._stopping.is_set() or self._slots.free == 0 or not await self._watch.check():
+            await self._settle(delivery.give_back(), "give back")
+            return
+        message = delivery.message
+        try:
+            execution_id, command = parse_execute(message.id, message.body)
+        except MalformedCommand as error:
+            log.warning("malformed command", action="command_rejected", message_id=message.id, why=str(error))
+            await self._settle(delivery.reject(str(error)), "reject")
+            return
+        claimed, is_new = await self._journal.claim(execution_id, 1, digest_of(message.body), command)
+        if not is_new:
+            log.info("command came again", action="command_redelivered", execution_id=execution_id)
+            await self._settle(delivery.done(), "acknowledge")
+            return
+        try:
+            ours = await self._is_ours(claimed)
+        except Interrupted:
+            # The claim may have been published: the journal remembers it, and the next life asks for the decision.
+            await self._settle(delivery.give_back(), "give back")
+            raise
+        if ours:
+            await self._settle(delivery.done(), "acknowledge")
+            self._begin(Execution(claimed, self._surroundings), group)
+        else:
+            log.info("command is another runner's, or cancelled", action="command_dropped", execution_id=execution_id)
+            await self._settle(delivery.done(), "acknowledge")
+            await self._journal.forget(claimed)
+
+    async def _is_ours(self, claimed: Claimed) -> bool:
+        decision = await unless(self._stopping, self._decide(claimed))
+        return isinstance(decision, Claim) and decision.nonce == claimed.nonce
+
+    async def _decide(self, claimed: Claimed) -> Decision:
+        """The decision, asked for until it is known. The same nonce each time, so asking again is harmless."""
+        claim = Claim(
+            execution_id=claimed.execution_id,
+            attempt=claimed.attempt,
+            epoch=self._journal.epoch,
+            nonce=claimed.nonce,
+            digest=claimed.digest,
+        )
+        backoff = Backoff()
+        while True:
+            try:
+                return await self._bus.decisions.decide(claim)
+            except BusUnavailable as error:
+                log.warning("decision delayed", action="decision_delayed", execution_id=claimed.execution_id, error=str(error))
+                await asyncio.sleep(backoff.next_seconds())
+
+    async def _settle(self, settling: Awaitable[None], what: str) -> None:
+        try:
+            await settling
+        except BusUnavailable as error:  # it comes again, and finds its decision made
+            log.warning("command not settled", action="settle_failed", what=what, error=str(error))
+
+    async def _stop_taking(self) -> None:
+        try:
+            await self._bus.commands.stop_taking()
+        except BusUnavailable as error:
+            log.warning("could not stop taking commands", action="stop_taking_failed", error=str(error))
+
+    # Running them
+
+    def _begin(self, life: Execution, group: asyncio.TaskGroup) -> None:
+        self._slots.take()
+        task = group.create_task(self._live(life), name="execution")
+        self._lives[task] = life
+        task.add_done_callback(self._lives.pop)
+
+    async def _live(self, life: Execution) -> None:
+        try:
+            ended = await life.run()
+        finally:
+            self._slots.give_back()
+        if ended:
+            await life.clean_up()
+
+    async def _wind_down(self) -> None:
+        """Let what runs come to an end, by itself or by force, and tell it."""
+        for life in self._lives.values():
+            life.do_not_start()
+        await self._wait_for_lives(self._stop_limit_seconds)
+        for life in self._lives.values():
+            life.stop()
+        grace = max((life.stop_grace_seconds for life in self._lives.values()), default=0.0)
+        await self._wait_for_lives(grace + _STOP_MARGIN_SECONDS)
+        if self._lives:
+            log.error("programs may run on until the next start", action="stop_incomplete", executions=len(self._lives))
+            await cancel(*self._lives)
+        if not await self._outbox.flushed(_FLUSH_SECONDS):
+            log.warning("events wait for the next start", action="outbox_not_empty", bytes=self._journal.outbox_bytes)
+
+    async def _wait_for_lives(self, limit_seconds: float) -> None:
+        give_up_at = time.monotonic() + limit_seconds
+        while self._lives and (left := give_up_at - time.monotonic()) > 0:
+            await asyncio.wait(set(self._lives), timeout=left)
+
+
+def _was_started(claimed: Claimed, container: Found | None) -> bool:
+    """Whether a claim of an earlier life may have run. The order to start it is in the journal before it was given."""
+    if claimed.state is ClaimState.ENDED:
+        return True
+    if claimed.state is ClaimState.CLAIMED:
+        return False
+    return container is None or container.state is not ContainerState.CREATED

@@ -1,0 +1,38 @@
+"""Waiting for work, unless something else happens first."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Interrupted(Exception):
+    """Something else happened first; the work was cancelled."""
+
+
+async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``; it is cancelled when ``event`` is set before it is done.
+
+    Raises:
+        Interrupted: the event came first.
+    """
+    task = asyncio.create_task(work)
+    signal = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait({task, signal}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+        if task.cancelled():
+            raise Interrupted
+        return task.result()  # work that finished in the same moment counts
+    finally:
+        await cancel(task, signal)
+
+
+async def cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they are gone. What they raise was either collected before or is of no interest."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

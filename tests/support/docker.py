@@ -1,0 +1,66 @@
+"""Tests on the real Docker engine: an image to run in, and nothing left behind."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from runner import labels
+
+#: Debian with a Python, built here since no registry may be reachable.
+IMAGE = "pyexecutorhub-test-python:local"
+SOCKET = "/var/run/docker.sock"
+#: Label of every container that the tests of this process make.
+INSTANCE = f"test-{os.getpid()}"
+
+_DOCKERFILE = """\
+FROM pyexecutorhub-debian:bookworm
+RUN apt-get update \\
+    && apt-get install -y --no-install-recommends python3-minimal \\
+    && rm -rf /var/lib/apt/lists/* \\
+    && ln -s python3 /usr/bin/python
+CMD ["python", "-c", "print('the image runs its own command')"]
+"""
+
+
+def docker(*arguments: str, stdin: str | None = None, check: bool = True) -> str:
+    """What the docker command line prints."""
+    done = subprocess.run(
+        ["docker", *arguments], input=stdin, capture_output=True, text=True, env={**os.environ, "DOCKER_BUILDKIT": "0"}
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"docker {' '.join(arguments)}: {done.stderr}")
+    return done.stdout.strip()
+
+
+def inspect(name: str) -> dict[str, Any]:
+    """All that Docker knows of a container."""
+    (container,) = json.loads(docker("inspect", name))
+    found: dict[str, Any] = container
+    return found
+
+
+def containers(**wanted: str) -> list[str]:
+    """Names of the containers, running or not, that carry these labels of ours."""
+    keys = {"instance": labels.INSTANCE, "execution_id": labels.EXECUTION_ID}
+    filters = [f"--filter=label={keys[key]}={value}" for key, value in wanted.items()]
+    return docker("ps", "--all", "--format={{.Names}}", *filters).split()
+
+
+@pytest.fixture(scope="session")
+def docker_instance() -> Iterator[str]:
+    """The label's value for this process; its containers are gone in the end."""
+    yield INSTANCE
+    if left := containers(instance=INSTANCE):
+        docker("rm", "--force", "--volumes", *left)
+
+
+@pytest.fixture(scope="session")
+def python_image() -> str:
+    """The image to run programs in."""
+    if not docker("images", "--quiet", IMAGE):
+        docker("build", "--network", "bridge", "--tag", IMAGE, "-", stdin=_DOCKERFILE)
+    return IMAGE

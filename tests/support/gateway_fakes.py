@@ -1,0 +1,235 @@
+"""The ports of the gateway in memory, and a gateway on top of them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from bus.messages import Message
+from bus.ports import Delivery
+from gateway.app import make_app
+from gateway.overlay import Overlay
+from gateway.throttle import Throttle
+from gateway.tokens import Tokens
+from schemas.catalogue import Catalogue
+from schemas.commands import parse_execute
+from schemas.executions import Execution, Statistics
+from schemas.output import Output
+from schemas.programs import Program, ProgramKind
+from schemas.settings import ProgramSettings
+from schemas.status import Status
+from schemas.times import utc_now
+
+USERNAME = "tester42"
+PASSWORD = "correct horse battery staple"
+SIGNING_KEY = bytes(range(32))
+
+
+def program(key: str, **fields: Any) -> Program:
+    """A script whose id and name are its key, unless told otherwise."""
+    return Program.model_validate(
+        {"key": key, "id": key, "name": key, "kind": ProgramKind.SCRIPT, "path": f"scripts/{key}"} | fields
+    )
+
+
+def catalogue(*programs: Program, **settings: Any) -> Catalogue:
+    """A catalogue of these programs."""
+    return Catalogue(programs=programs, settings=ProgramSettings(**settings), project_dir=Path("/project"))
+
+
+class FakeCatalogues:
+    """A catalogue that tests replace by hand."""
+
+    def __init__(self, current: Catalogue) -> None:
+        self.current = current
+        self.problem: str | None = None
+
+
+class FakeCommands:
+    """Accepts commands into a list, as fast or as badly as a test wants."""
+
+    def __init__(self) -> None:
+        self.accepted: list[tuple[str, Message]] = []
+        self.queue_lengths: dict[str, int] = {}
+        self.waiting_error: Exception | None = None
+        self.accept_error: Exception | None = None
+        #: Cleared, publishes hang until it is set again.
+        self.may_confirm = asyncio.Event()
+        self.may_confirm.set()
+        #: Set once somebody publishes.
+        self.publishing = asyncio.Event()
+
+    async def accept(self, pool: str, message: Message) -> None:
+        if self.accept_error is not None:
+            raise self.accept_error
+        self.publishing.set()
+        await self.may_confirm.wait()
+        self.accepted.append((pool, message))
+
+    async def waiting(self, pool: str) -> int:
+        if self.waiting_error is not None:
+            raise self.waiting_error
+        return self.queue_lengths.get(pool, 0)
+
+    async def take(self, pool: str, free_slots: int) -> Delivery:
+        raise AssertionError(f"a gateway takes no commands, not {free_slots} of {pool} either")
+
+    async def stop_taking(self) -> None:
+        raise AssertionError("a gateway takes no commands")
+
+
+class MemoryView:
+    """A view that shows what tests put in, and tells who waits for endings."""
+
+    def __init__(self) -> None:
+        self.executions: dict[str, Execution] = {}
+        self.outputs: dict[str, Output] = {}
+        self.recent = 0
+        self.error: Exception | None = None
+        #: How often single executions were asked for.
+        self.finds = 0
+        #: Ids that are waited for.
+        self.waited_for: set[str] = set()
+        self._changed = asyncio.Condition()
+
+    async def put(self, execution: Execution, output: Output | None = None) -> None:
+        """Show this from now on."""
+        self.executions[execution.execution_id] = execution
+        if output is not None:
+            self.outputs[execution.execution_id] = output
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def find(self, execution_id: str) -> Execution | None:
+        self.finds += 1
+        self._fail()
+        return self.executions.get(execution_id)
+
+    async def output(self, execution_id: str) -> Output:
+        self._fail()
+        return self.outputs.get(execution_id, Output())
+
+    async def newest(self, limit: int) -> list[tuple[Execution, Output]]:
+        self._fail()
+        newest = sorted(self.executions.values(), key=lambda one: one.accepted_at or utc_now(), reverse=True)
+        return [(execution, await self.output(execution.execution_id)) for execution in newest[:limit]]
+
+    async def running(self) -> list[Execution]:
+        return [execution for execution in self.executions.values() if execution.status is Status.RUNNING]
+
+    async def statistics(self) -> Statistics:
+        self._fail()
+        by_status: dict[Status, dict[str, int]] = {}
+        for execution in self.executions.values():
+            programs = by_status.setdefault(execution.status, {})
+            programs[execution.program_id] = programs.get(execution.program_id, 0) + 1
+        return Statistics(by_status=by_status, recent=self.recent)
+
+    async def wait(self, execution_id: str, timeout_seconds: float) -> bool:
+        def has_ended() -> bool:
+            return (execution := self.executions.get(execution_id)) is not None and execution.status.is_terminal
+
+        self.waited_for.add(execution_id)
+        try:
+            async with asyncio.timeout(timeout_seconds), self._changed:
+                await self._changed.wait_for(has_ended)
+        except TimeoutError:
+            return False
+        finally:
+            self.waited_for.discard(execution_id)
+        return True
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+class FakeHealth:
+    """As well as a test says."""
+
+    def __init__(self) -> None:
+        self.wrong: dict[str, str] = {}
+        self.can_accept = True
+
+    def problems(self) -> dict[str, str]:
+        return self.wrong
+
+    def ready(self) -> bool:
+        return self.can_accept
+
+
+class FakeAccounts:
+    """One user, without the cost of a real hash."""
+
+    def __init__(self) -> None:
+        self.checks = 0
+
+    async def verify(self, username: str, password: str) -> bool:
+        self.checks += 1
+        return (username, password) == (USERNAME, PASSWORD)
+
+
+@dataclass(kw_only=True)
+class World:
+    """Everything around one gateway."""
+
+    catalogues: FakeCatalogues
+    commands: FakeCommands = field(default_factory=FakeCommands)
+    view: MemoryView = field(default_factory=MemoryView)
+    health: FakeHealth = field(default_factory=FakeHealth)
+    accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    overlay: Overlay = field(default_factory=Overlay)
+    throttle: Throttle = field(default_factory=Throttle)
+    queue_length: int = 100
+    accept_limit_seconds: float = 1.8
+
+    def app(self) -> web.Application:
+        """A gateway in this world."""
+        return make_app(
+            catalogues=self.catalogues,
+            commands=self.commands,
+            view=self.view,
+            endings=self.view,
+            health=self.health,
+            accounts=self.accounts,
+            signing_key=SIGNING_KEY,
+            queue_length=self.queue_length,
+            version="2.0.0.test",
+            accept_limit_seconds=self.accept_limit_seconds,
+            overlay=self.overlay,
+            throttle=self.throttle,
+        )
+
+    async def follow(self, *, status: Status = Status.QUEUED, **fields: Any) -> Execution:
+        """Show the command that was accepted last in the view, as the projector would."""
+        _, message = self.commands.accepted[-1]
+        execution_id, command = parse_execute(message.id, message.body)
+        execution = Execution(
+            execution_id=execution_id,
+            program_id=command.program_id,
+            status=status,
+            submitted_by=command.submitted_by,
+            accepted_at=command.accepted_at,
+        )
+        execution = replace(execution, **fields)
+        await self.view.put(execution)
+        return execution
+
+
+Client = TestClient[web.Request, web.Application]
+
+
+@asynccontextmanager
+async def client_of(app: web.Application, *, token: str | None = None) -> AsyncIterator[Client]:
+    """A client of this gateway, with a valid token unless another is given; an empty one is not sent."""
+    token = Tokens(SIGNING_KEY).issue(USERNAME) if token is None else token
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    server = TestServer(app)
+    await server.start_server(auto_decompress=False)
+    async with TestClient(server, headers=headers) as client:
+        yield client

@@ -1,0 +1,146 @@
+"""A real hub in processes of its own, on real files, as its users start it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+USERNAME = "tester"
+PASSWORD = "a-password-for-tests"
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class HubProcess:
+    """A hub with its project folder. ``up`` in one process, or ``gateway`` and ``runner`` in two, by ``parts``."""
+
+    def __init__(self, folder: Path, *, parts: tuple[str, ...] = ("up",), bus_url: str = "embedded", **variables: str) -> None:
+        self.folder = folder
+        self.config_path = folder / "config.yaml"
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.instance = f"test-{os.getpid()}-{self.port}"
+        self._parts = parts
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("HUB_")},
+            "PYTHONPATH": str(ROOT),
+            "HUB_BUS_URL": bus_url,
+            "HUB_INSTANCE": self.instance,
+            "HUB_USERNAME": USERNAME,
+            "HUB_PASSWORD": PASSWORD,
+            "HUB_LOG_LEVEL": "DEBUG",
+            "API_PORT": str(self.port),
+            **variables,
+        }
+
+    def write_program(self, name: str, text: str, *, file: str = "main.py", **entry: object) -> None:
+        """Put a program into the folder and into config.yaml."""
+        program = self.folder / "scripts" / name
+        program.mkdir(parents=True, exist_ok=True)
+        (program / file).write_text(text, encoding="utf-8")
+        self.edit(lambda config: config.setdefault("scripts", {}).update({name: {"path": f"scripts/{name}", **entry}}))
+
+    def edit(self, change: object) -> None:
+        """Change config.yaml, replacing the file in one step as editors do."""
+        assert callable(change)
+        config = yaml.safe_load(self.config_path.read_text(encoding="utf-8")) if self.config_path.exists() else {}
+        change(config)
+        fresh = self.config_path.with_suffix(".new")
+        fresh.write_text(yaml.safe_dump(config), encoding="utf-8")
+        fresh.replace(self.config_path)
+
+    def start(self, *, within_seconds: float = 40.0) -> float:
+        """Start every part; seconds until it was ready to accept."""
+        started = time.monotonic()
+        for part in self._parts:
+            with (self.folder / f"{part}.log").open("ab") as log:
+                self._processes[part] = subprocess.Popen(
+                    [sys.executable, "-m", "hub", part, "--config", str(self.config_path)],
+                    env=self._environment | {"HUB_STATE_DIR": str(self.folder / f"state-{part}")},
+                    cwd=self.folder,
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                )
+        while not self._is_ready():
+            dead = [part for part, process in self._processes.items() if process.poll() is not None]
+            assert not dead, f"{dead} ended: {self.log()[-4000:]}"
+            assert time.monotonic() - started < within_seconds, f"not ready within {within_seconds} s: {self.log()[-4000:]}"
+            time.sleep(0.02)
+        return time.monotonic() - started
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.address}/health?ready=1", timeout=2) as answer:
+                return json.load(answer)["status"] in ("healthy", "degraded")
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def log(self) -> str:
+        """What all parts have logged so far."""
+        return "".join((self.folder / f"{part}.log").read_text(encoding="utf-8") for part in self._parts)
+
+    def rss_bytes(self, part: str = "up") -> int:
+        """Resident memory of one part now."""
+        status = Path(f"/proc/{self._processes[part].pid}/status").read_text(encoding="ascii")
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+    def kill(self) -> None:
+        """``kill -9`` every part."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM every part and wait for its end."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(number)
+        for process in self._processes.values():
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise AssertionError(f"a part did not stop within 30 s: {self.log()[-4000:]}") from None
+        self._processes.clear()
+
+    def containers(self, status: str | None = None) -> list[str]:
+        """Ids of the containers of this hub: all, or those with a status as Docker names it."""
+        filters = [f"label=io.pyexecutorhub.instance={self.instance}", *([f"status={status}"] if status else [])]
+        options = [word for condition in filters for word in ("--filter", condition)]
+        listed = subprocess.run(["docker", "ps", "-aq", "--no-trunc", *options], check=True, capture_output=True, text=True)
+        return listed.stdout.split()
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """What Docker says of one container."""
+        inspected = subprocess.run(["docker", "inspect", name], check=True, capture_output=True)
+        answer: list[dict[str, Any]] = json.loads(inspected.stdout)
+        return answer[0]
+
+    def close(self) -> None:
+        """Stop, and remove what may be left of a test that failed."""
+        try:
+            self.stop()
+        finally:
+            left = self.containers()
+            if left:
+                subprocess.run(["docker", "rm", "-f", *left], check=True, capture_output=True)

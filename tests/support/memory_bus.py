@@ -1,0 +1,208 @@
+"""The bus in memory: the ports of commands, decisions and streams, with switches for what can go wrong.
+
+The RabbitMQ and SQLite buses have a suite of their own; this one is for tests of services, which shall not know the difference.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from bus.errors import BusUnavailable
+from bus.messages import Batch, BusState, Claim, Decision, Message, Position, Proposal, Record, Source, StreamName
+from bus.ports import Announcements, Commands, Decisions, Delivery, Streams
+
+
+@dataclass
+class MemoryDelivery:
+    """A command in somebody's hands. ``outcome`` is how it was settled."""
+
+    message: Message
+    pool: str
+    commands: "MemoryCommands"
+    outcome: str | None = None
+    reason: str | None = None
+
+    async def done(self) -> None:
+        """Settle it for good."""
+        self._settle("done")
+
+    async def reject(self, reason: str) -> None:
+        """Dead-letter it."""
+        self.reason = reason
+        self._settle("rejected")
+
+    async def give_back(self) -> None:
+        """Put it back in front."""
+        self._settle("given back")
+        self.commands.put_back(self.pool, self.message)
+
+    def _settle(self, outcome: str) -> None:
+        assert self.outcome is None, f"settled twice: {self.outcome}, then {outcome}"
+        self.outcome = outcome
+
+
+@dataclass
+class MemoryCommands:
+    """A queue for each pool."""
+
+    bus: "MemoryBus"
+    #: Everything that was ever handed out.
+    deliveries: list[MemoryDelivery] = field(default_factory=list)
+    #: The largest number of free slots that was asked with, and the smallest.
+    free_slots: list[int] = field(default_factory=list)
+    times_stopped: int = 0
+    _queues: defaultdict[str, deque[Message]] = field(default_factory=lambda: defaultdict(deque))
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def accept(self, pool: str, message: Message) -> None:
+        """Queue it and log it."""
+        self.bus.check()
+        self._queues[pool].append(message)
+        self.bus.streams_.record(StreamName.LOG, Source.COMMANDS, f"execute.{pool}", message)
+        self._news.set()
+
+    def put_back(self, pool: str, message: Message) -> None:
+        """Queue it in front."""
+        self._queues[pool].appendleft(message)
+        self._news.set()
+
+    async def take(self, pool: str, free_slots: int) -> Delivery:
+        """The next one."""
+        assert free_slots >= 1
+        self.free_slots.append(free_slots)
+        queue = self._queues[pool]
+        while not queue or self.bus.away:
+            self._news.clear()
+            await self._news.wait()
+        delivery = MemoryDelivery(queue.popleft(), pool, self)
+        self.deliveries.append(delivery)
+        return delivery
+
+    async def stop_taking(self) -> None:
+        """Nothing was pushed, so nothing is to return."""
+        self.times_stopped += 1
+
+    async def waiting(self, pool: str) -> int:
+        """Length of the queue."""
+        return len(self._queues[pool])
+
+    def wake(self) -> None:
+        """Look again."""
+        self._news.set()
+
+
+@dataclass
+class MemoryDecisions:
+    """First come, first served."""
+
+    bus: "MemoryBus"
+    made: dict[tuple[str, int], Decision] = field(default_factory=dict)
+    #: Every claim that was proposed, repetitions included.
+    proposed: list[Proposal] = field(default_factory=list)
+
+    async def decide(self, proposal: Proposal) -> Decision:
+        """The first proposal for the attempt."""
+        self.bus.check()
+        self.proposed.append(proposal)
+        attempt = proposal.attempt if isinstance(proposal, Claim) else 1
+        return self.made.setdefault((proposal.execution_id, attempt), proposal)
+
+    async def decision_for(self, execution_id: str, attempt: int) -> Decision | None:
+        """What was decided."""
+        return self.made.get((execution_id, attempt))
+
+    async def watch(self) -> AsyncIterator[Decision]:
+        """Those of the past; nobody here waits for new ones."""
+        for decision in list(self.made.values()):
+            yield decision
+
+
+@dataclass
+class MemoryStreams:
+    """Lists of records."""
+
+    bus: "MemoryBus"
+    records: dict[StreamName, list[Record]] = field(default_factory=lambda: {name: [] for name in StreamName})
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def record(self, stream: StreamName, source: Source, key: str, message: Message) -> None:
+        """Append without a switch in between."""
+        records = self.records[stream]
+        records.append(Record(position=Position(len(records), message.id), source=source, key=key, message=message))
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def append(self, stream: StreamName, key: str, message: Message) -> None:
+        """Append a report."""
+        self.bus.check()
+        await asyncio.sleep(0)  # a real append lets others run meanwhile
+        self.record(stream, Source.REPORTS, key, message)
+
+    async def read(self, stream: StreamName, after: Position | None) -> AsyncIterator[Batch]:
+        """Batches of what is there, then of what comes."""
+        offset = 0 if after is None else after.offset + 1
+        while True:
+            news = self._news
+            batch = self.records[stream][offset:]
+            if batch:
+                offset += len(batch)
+                yield batch
+            else:
+                await news.wait()
+
+
+class MemoryBus:
+    """A bus that can be made to go away."""
+
+    def __init__(self) -> None:
+        self._away = False
+        self.commands_ = MemoryCommands(self)
+        self.decisions_ = MemoryDecisions(self)
+        self.streams_ = MemoryStreams(self)
+
+    @property
+    def away(self) -> bool:
+        """While true, every call that goes to the server fails."""
+        return self._away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self._away = away
+        self.commands_.wake()
+
+    def check(self) -> None:
+        """Fail where the bus is away."""
+        if self._away:
+            raise BusUnavailable("the memory bus is away")
+
+    @property
+    def commands(self) -> Commands:
+        """The port."""
+        return self.commands_
+
+    @property
+    def decisions(self) -> Decisions:
+        """The port."""
+        return self.decisions_
+
+    @property
+    def streams(self) -> Streams:
+        """The port."""
+        return self.streams_
+
+    @property
+    def announcements(self) -> Announcements:
+        """Not here: the read side has fakes of its own."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> BusState:
+        """As switched."""
+        return BusState(connected=not self._away, problem="away" if self._away else None)
+
+    async def open(self, pools: frozenset[str]) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do."""

@@ -1,0 +1,286 @@
+"""The fold: forward only, first ending wins, whatever comes in whatever order."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus.messages import Record, Source
+from hub.fold import Folded, Transition, fold
+from hub.log_entries import Skip, understand_all
+from schemas.commands import digest_of
+from schemas.events import Queued
+from schemas.executions import Execution
+from schemas.output import StreamSummary
+from schemas.reasons import Reason
+from schemas.status import Status
+from tests.support.records import NOON, asked, ended, numbered, report, running, told, uid
+
+ONE = uid(1)
+
+
+def apply(*records: Record, rows: dict[str, Execution] | None = None) -> Folded:
+    """Fold these records as one batch."""
+    entries, skipped = understand_all(numbered(*records))
+    folded = fold(rows or {}, entries)
+    folded.skipped.update(skipped)
+    return folded
+
+
+def statuses(folded: Folded) -> list[Status]:
+    return [transition.event.data.status for transition in folded.transitions]
+
+
+def test_a_command_a_start_and_an_ending_make_three_transitions_in_that_order() -> None:
+    """E6"""
+    folded = apply(
+        asked(ONE, parameters={"NAME": "x"}, submitted_by="ada", accepted_at=NOON.isoformat()),
+        told(running(ONE, image="img", container_id="c1")),
+        told(ended(ONE, Status.FAILED, exit_code=3, started_at=NOON, message="It failed.")),
+    )
+
+    assert statuses(folded) == [Status.QUEUED, Status.RUNNING, Status.FAILED]
+    assert [transition.previous for transition in folded.transitions] == [None, Status.QUEUED, Status.RUNNING]
+    assert [transition.offset for transition in folded.transitions] == [0, 1, 2]
+    row = folded.rows[ONE]
+    assert row == Execution(
+        execution_id=ONE,
+        program_id="prog",
+        status=Status.FAILED,
+        parameters={"NAME": "x"},
+        submitted_by="ada",
+        accepted_at=NOON,
+        started_at=NOON,
+        ended_at=NOON + timedelta(minutes=1),
+        runner_id="r1",
+        image="img",
+        container_id="c1",
+        exit_code=3,
+        reason=Reason.EXIT_CODE,
+        message="It failed.",
+        stdout=StreamSummary(),
+        stderr=StreamSummary(),
+        digest=row.digest,
+    )
+    assert row.digest is not None
+    assert not folded.skipped
+
+
+def test_the_queued_event_is_said_by_the_hub_and_the_others_by_their_runner() -> None:
+    folded = apply(asked(ONE, submitted_by="ada", accepted_at=NOON.isoformat()), told(running(ONE)))
+
+    queued, started = (transition.event for transition in folded.transitions)
+    assert (queued.source, queued.id, queued.routing_key) == ("/hub", f"{ONE}:1:0", "execution.queued.prog")
+    assert queued.data == Queued(execution_id=ONE, program_id="prog", accepted_at=NOON, submitted_by="ada")
+    assert (started.source, started.id) == ("/runner/r1", f"{ONE}:1:1")
+
+
+def test_a_bare_command_gets_its_time_from_the_message() -> None:
+    """E5"""
+    assert apply(asked(ONE, timestamp=NOON)).rows[ONE].accepted_at == NOON
+    assert apply(asked(ONE)).rows[ONE].accepted_at is None
+
+
+@pytest.mark.parametrize("typed", ["no such program!", "two.words", "with\nbreak", "trailing\n", "ñ", "#", "a" * 127 + "\n"])
+def test_a_name_that_can_be_no_routing_key_is_announced_as_unknown_and_kept_as_typed(typed: str) -> None:
+    folded = apply(asked(ONE, program=typed))
+
+    assert folded.transitions[0].event.routing_key == "execution.queued.unknown"
+    assert folded.rows[ONE].program_id == typed
+
+
+def test_an_event_brings_the_canonical_program_id() -> None:
+    """P5"""
+    folded = apply(asked(ONE, program="my_key"), told(running(ONE, program="18")))
+
+    assert [transition.event.data.program_id for transition in folded.transitions] == ["my_key", "18"]
+    assert folded.rows[ONE].program_id == "18"
+
+
+@pytest.mark.parametrize("first", ["running", "ended"])
+def test_a_command_that_comes_late_fills_its_columns_and_makes_no_transition(first: str) -> None:
+    fact = running(ONE, program="canonical") if first == "running" else ended(ONE, program="canonical")
+    late = asked(ONE, program="key", parameters={"a": 1}, submitted_by="ada", reply_to="reply.x", correlation_id="7")
+
+    folded = apply(told(fact), late)
+
+    assert statuses(folded) == [fact.status]
+    row = folded.rows[ONE]
+    assert (row.status, row.program_id) == (fact.status, "canonical")
+    assert (row.parameters, row.submitted_by, row.reply_to, row.correlation_id) == ({"a": 1}, "ada", "reply.x", "7")
+    assert row.digest == digest_of(late.message.body)
+
+
+def test_a_late_command_without_a_time_keeps_what_the_event_said() -> None:
+    folded = apply(told(running(ONE, accepted_at=NOON, submitted_by="ada")), asked(ONE))
+
+    assert (folded.rows[ONE].accepted_at, folded.rows[ONE].submitted_by) == (NOON, "ada")
+
+
+def test_an_ending_without_a_start_makes_a_row_and_one_transition() -> None:
+    folded = apply(told(ended(ONE, Status.FAILED, reason=Reason.UNKNOWN_PROGRAM, exit_code=None)))
+
+    assert statuses(folded) == [Status.FAILED]
+    assert folded.transitions[0].previous is None
+    assert folded.rows[ONE].started_at is None
+
+
+def test_the_first_ending_wins_and_another_one_is_counted() -> None:
+    folded = apply(asked(ONE), told(ended(ONE, Status.COMPLETED)), told(ended(ONE, Status.TIMEOUT)))
+
+    assert statuses(folded) == [Status.QUEUED, Status.COMPLETED]
+    assert folded.rows[ONE].status is Status.COMPLETED
+    assert folded.skipped == Counter({Skip.SECOND_ENDING: 1})
+
+
+def test_a_repeated_record_is_no_anomaly_and_no_second_transition() -> None:
+    command, start, end = asked(ONE), told(running(ONE)), told(ended(ONE))
+
+    folded = apply(command, command, start, start, end, end, start, command)
+
+    assert statuses(folded) == [Status.QUEUED, Status.RUNNING, Status.COMPLETED]
+    assert folded.skipped == Counter({Skip.DUPLICATE: 5})
+
+
+def test_a_second_start_elsewhere_is_counted() -> None:
+    folded = apply(asked(ONE), told(running(ONE, runner_id="r1")), told(running(ONE, runner_id="r2")))
+
+    assert folded.rows[ONE].runner_id == "r1"
+    assert folded.skipped == Counter({Skip.SECOND_START: 1})
+
+
+def test_another_command_under_the_same_id_changes_nothing() -> None:
+    folded = apply(asked(ONE, program="a"), asked(ONE, program="b"))
+
+    assert folded.rows[ONE].program_id == "a"
+    assert folded.skipped == Counter({Skip.OTHER_COMMAND: 1})
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED])
+def test_only_the_ending_carries_the_address_for_the_reply(status: Status) -> None:
+    folded = apply(asked(ONE, reply_to="reply.me", correlation_id="42"), told(running(ONE)), told(ended(ONE, status)))
+
+    addresses = [(transition.reply_to, transition.correlation_id) for transition in folded.transitions]
+    assert addresses == [(None, None), (None, None), ("reply.me", "42")]
+
+
+def test_a_row_holds_counts_and_no_content() -> None:
+    content = StreamSummary.inline(b"secret", total=10, chunks=1)
+
+    folded = apply(told(ended(ONE, stdout=content)))
+
+    assert folded.rows[ONE].stdout == content.model_copy(update={"content": None})
+    assert b"secret" in folded.transitions[0].event.to_bytes()
+
+
+def test_a_message_id_that_is_no_uuid_names_the_same_execution_every_time() -> None:
+    folded = apply(asked("order-17"), asked("order-17"))
+
+    assert len(folded.rows) == 1
+    assert folded.skipped == Counter({Skip.DUPLICATE: 1})
+
+
+START = told(running(ONE))
+START_KEY = START.key
+
+
+def start_with(old: bytes, new: bytes) -> Record:
+    """The event of a start, with something else in its bytes."""
+    assert old in START.message.body
+    return report(ONE, START.message.body.replace(old, new), key=START_KEY)
+
+
+@pytest.mark.parametrize(
+    ("record", "skip"),
+    [
+        (asked(ONE, body=b"not json"), Skip.MALFORMED_COMMAND),
+        (asked(ONE, body=b'{"program_id": 7}'), Skip.MALFORMED_COMMAND),
+        (asked("", program="x"), Skip.MALFORMED_COMMAND),
+        (asked(ONE, accepted_at="0001-01-01T00:00:00+23:00"), Skip.MALFORMED_COMMAND),
+        (asked(ONE, parameters={"deep": json.loads("[" * 400 + "]" * 400)}), Skip.MALFORMED_COMMAND),
+        (asked(ONE, key="cancel"), Skip.FOREIGN),
+        # What only a runner may say, where anybody may write.
+        (replace(START, source=Source.COMMANDS), Skip.FOREIGN),
+        (report(ONE, asked(ONE).message.body, key="execute.default"), Skip.FOREIGN),
+        (told(Queued(execution_id=ONE, program_id="prog")), Skip.FOREIGN),
+        (told(running(ONE), key="execution.completed.prog"), Skip.WRONG_KEY),
+        (told(running(ONE), key="execution.running.other"), Skip.WRONG_KEY),
+        (start_with(START.message.body, b"\xff"), Skip.MALFORMED_EVENT),
+        (start_with(b'"attempt":1', b'"attempt":99999999999999999999'), Skip.MALFORMED_EVENT),
+        (start_with(b"2024-01-02T12:00:00Z", b"0001-01-01T00:00:00+23:00"), Skip.MALFORMED_EVENT),
+    ],
+)
+def test_what_can_not_be_understood_is_skipped_and_counted(record: Record, skip: Skip) -> None:
+    folded = apply(record)
+
+    assert folded.skipped == Counter({skip: 1})
+    assert not folded.rows
+    assert not folded.transitions
+
+
+IDS = [uid(number) for number in range(3)]
+
+
+def _records_of(execution_id: str) -> list[Record]:
+    return [
+        asked(execution_id, reply_to="reply.q"),
+        asked(execution_id, program="other"),
+        told(running(execution_id, program="canonical")),
+        told(running(execution_id, runner_id="r2")),
+        told(ended(execution_id, Status.COMPLETED)),
+        told(ended(execution_id, Status.TIMEOUT)),
+        told(ended(execution_id, Status.CANCELLED, exit_code=None)),
+    ]
+
+
+LOGS = st.lists(st.sampled_from([record for execution_id in IDS for record in _records_of(execution_id)]), max_size=40)
+
+
+def _in_batches(log: list[Record], cuts: list[int]) -> tuple[dict[str, Execution], list[Transition], Counter[Skip]]:
+    rows: dict[str, Execution] = {}
+    transitions: list[Transition] = []
+    skipped: Counter[Skip] = Counter()
+    edges = [0, *sorted(cut for cut in cuts if cut < len(log)), len(log)]
+    for start, stop in pairwise(edges):
+        entries, unread = understand_all(log[start:stop])
+        folded = fold(rows, entries)
+        rows.update(folded.rows)
+        transitions += folded.transitions
+        skipped += unread + folded.skipped
+    return rows, transitions, skipped
+
+
+@given(LOGS, st.lists(st.integers(0, 39), max_size=8))
+def test_a_log_may_be_cut_into_batches_anywhere(log: list[Record], cuts: list[int]) -> None:
+    log = numbered(*log)
+
+    assert _in_batches(log, cuts) == _in_batches(log, [])
+
+
+@given(LOGS)
+def test_whatever_comes_a_status_only_moves_forward_and_ends_at_most_once(log: list[Record]) -> None:
+    """E6"""
+    log = numbered(*log)
+    rows, transitions, skipped = _in_batches(log, [])
+
+    for execution_id in IDS:
+        mine = [transition for transition in transitions if transition.execution_id == execution_id]
+        ranks = [transition.event.data.status.rank for transition in mine]
+        assert ranks == sorted(set(ranks))
+        assert [transition.previous for transition in mine] == [None, *(t.event.data.status for t in mine)][: len(mine)]
+        endings = [record for record in log if record.message.id == f"{execution_id}:end"]
+        assert sum(transition.is_terminal for transition in mine) == bool(endings)
+        if endings:
+            # The first ending of the log is the one that counts.
+            assert mine[-1].event.to_bytes() == endings[0].message.body
+            assert rows[execution_id].status is mine[-1].event.data.status
+    assert len({transition.offset for transition in transitions}) == len(transitions)
+    queued = {t.execution_id for t in transitions if t.event.data.status is Status.QUEUED}
+    late = {execution_id for execution_id, row in rows.items() if row.digest is not None} - queued
+    # Every record is a transition, the late filling of a row, or counted.
+    assert len(transitions) + len(late) + skipped.total() == len(log)

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Sees to it that a Docker engine answers: finds one, or installs Debian's and starts it. Asks first on a terminal, unless --yes.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+answers() { docker version --format '{{.Server.Version}}' 2>/dev/null; }
+
+if have docker && version=$(answers); then
+    say "Docker engine $version answers"
+    exit 0
+fi
+
+if have dockerd; then
+    what="start the Docker daemon that is installed"
+else
+    what="install the Docker engine from Debian's packages (docker.io) and start it"
+fi
+is_root || die "no Docker engine answers, and only root may $what: run  sudo $ROOT/install.sh  (or add yourself to the group docker if one runs)"
+if [ "${1:-}" != --yes ] && [ -t 0 ]; then
+    read -r -p "No Docker engine answers. Shall I $what? [Y/n] " answer
+    case $answer in [nN]*) die "without a Docker engine nothing can run" ;; esac
+fi
+apt_install docker.io
+# docker.io brings the client too; a newer one elsewhere on the PATH is as good.
+
+step "starting the Docker daemon"
+if [ -d /run/systemd/system ]; then
+    systemctl enable --now docker >/dev/null 2>&1 || die "systemctl could not start docker: see  journalctl -u docker"
+else
+    # A pid file without its process is left by a machine that went down; dockerd would refuse to start beside it.
+    if [ -f /var/run/docker.pid ] && ! kill -0 "$(cat /var/run/docker.pid)" 2>/dev/null; then rm -f /var/run/docker.pid; fi
+    # In a session of its own and with no file of ours open: it outlives this script on purpose.
+    setsid nohup dockerd >/var/log/dockerd.log 2>&1 </dev/null &
+fi
+for _ in $(seq 1 120); do
+    if version=$(answers); then
+        say "Docker engine $version answers"
+        exit 0
+    fi
+    sleep 0.5
+done
+tail -n 20 /var/log/dockerd.log 2>/dev/null >&2 || true
+die "the Docker daemon does not answer after 60 s"

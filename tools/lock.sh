@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Writes the requirement locks anew from pyproject.toml: versions with hashes, and no address of a package index.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+uv=$(command -v uv) || die "uv is needed to write the locks: pip install uv"
+cd "$ROOT"
+printf 'setuptools>=80\n' >"$BUILD/build.in"
+common=(--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate --python-version 3.11 --quiet)
+"$uv" pip compile "${common[@]}" --extra speed -o requirements.lock pyproject.toml "$BUILD/build.in"
+"$uv" pip compile "${common[@]}" --extra speed --extra dev -o requirements-dev.lock pyproject.toml "$BUILD/build.in"

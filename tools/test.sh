@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Makes everything the tests need (virtual environment, Docker engine, images, RabbitMQ) and runs them all: make test.
+# With arguments: makes everything, then runs pytest with these.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+cd "$ROOT"
+
+started=$SECONDS
+tools/python_env.sh dev
+tools/docker_engine.sh --yes
+tools/image.sh "$BASE_IMAGE" Dockerfile.base .
+tools/image.sh pyexecutorhub-test-rabbitmq:local tests/support/rabbitmq/Dockerfile tests/support/rabbitmq
+step "set-up took $((SECONDS - started)) s"
+
+export PATH="$VENV/bin:$PATH"
+if [ $# -gt 0 ]; then
+    exec pytest "$@"
+fi
+
+step "style and types"
+ruff check .
+ruff format --check .
+mypy
+step "unit tests"
+pytest -q tests/unit
+step "integration tests, on real Docker and real RabbitMQ"
+pytest -q tests/integration
+step "end to end, on both buses"
+pytest -q tests/e2e
+step "all of it took $((SECONDS - started)) s"
