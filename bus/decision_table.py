@@ -41,7 +41,7 @@ def apply(database: sqlite3.Connection, proposal: Proposal) -> bool:
 
 
 def find(database: sqlite3.Connection, execution_id: str, attempt: int) -> Decision | None:
-    """The decision for an attempt: its claim, or else the execution's end. A claim is there only where it came before the end."""
+    """The decision for an attempt: its claim, or else the execution's end. A claim is kept only if it came before the end."""
     row = database.execute(
         f"SELECT {_COLUMNS} FROM decisions WHERE execution_id = ? AND attempt IN (?, ?) ORDER BY attempt DESC LIMIT 1",  # noqa: S608
         (execution_id, attempt, _END),

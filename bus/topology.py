@@ -24,8 +24,8 @@
                       └──────────────┘
     hub.announcer: one message, the checkpoint; who holds it is the holder.
 
-Double lines are streams: records stay after they were read. No subscriber's queue is bound to ``hub.commands`` or ``hub.reports``,
-where one that refuses would turn the confirm of a command that was taken into a nack.
+Double lines are streams: records stay after they were read. No subscriber's queue is bound to ``hub.commands`` or
+``hub.reports``, where one that refuses would turn the confirm of a command that was taken into a nack.
 """
 
 import re
@@ -57,6 +57,8 @@ END_KEY = "control.end"
 REASON_HEADER = "x-hub-reason"
 #: Header of a dead letter: the routing key it came with.
 ORIGIN_HEADER = "x-hub-routing-key"
+#: Longest reason that is kept beside a dead letter, in characters.
+REASON_LENGTH = 1_000
 
 DAY_SECONDS = 24 * 3600
 #: Seconds a command may wait: a third of the control stream's age, so that its decision is always still there.
@@ -124,6 +126,8 @@ QUEUES = (
     ),
 )
 
+QUEUES_BY_NAME = {queue.name: queue for queue in QUEUES}
+
 #: Every binding that does not depend on the configuration.
 BINDINGS = (
     Binding(COMMANDS, CANCEL_KEY, CONTROL),
@@ -171,8 +175,9 @@ def work_queue(pool: str) -> Queue:
 def pool_bindings(pool: str) -> tuple[Binding, Binding]:
     """What makes a pool's commands arrive, in the order to declare.
 
-    The log is bound for each pool and never by a wildcard: a command for an unknown pool must be unroutable, not accepted and never
-    run. The work queue comes first: what is accepted between the two is run, and the log learns of it from the runner.
+    The log is bound for each pool and never by a wildcard: a command for an unknown pool must be unroutable, not accepted
+    and never run. The work queue comes first: what is accepted between the two is run, and the log learns of it from the
+    runner.
     """
     key = execute_key(pool)
     return Binding(COMMANDS, key, work_queue(pool).name), Binding(COMMANDS, key, LOG)

@@ -26,6 +26,10 @@ from hub.projector import Projector
 from hub.settings import HubSettings, Settings
 from hub.state_dir import make_state_dir
 from hub.view import View
+from runner.docker_engine import DockerEngine
+from runner.identity import load_identity
+from runner.journal import Journal
+from runner.service import Runner
 
 _log = structlog.get_logger()
 
@@ -91,7 +95,30 @@ async def _start_runner(
     bus: Bus,
     catalogues: Catalogues,
 ) -> None:
-    raise NotImplementedError
+    identity = load_identity(hub.state_path, instance=hub.instance, runner_id=hub.runner_id)
+    journal = Journal(hub.state_path / "journal.db")
+    await journal.open()
+    stack.push_async_callback(journal.close)
+    engine = DockerEngine(identity=identity, socket_path=hub.docker_host.removeprefix("unix://"))
+    stack.push_async_callback(engine.close)
+    runner = Runner(
+        bus=bus,
+        catalogues=catalogues,
+        engine=engine,
+        journal=journal,
+        identity=identity,
+        pool=hub.pool or catalogues.current.settings.pool,
+        host_project_dir=hub.host_project_dir,
+    )
+    probes["runner"] = lambda: runner.problem
+    running = tasks.start("runner", runner.run())
+
+    async def stop_runner() -> None:
+        await runner.stop(hub.stop_seconds)
+        # Where it was asked to stop before it had begun, it has still to begin and end: engine and journal must outlast that.
+        await asyncio.wait({running})
+
+    stack.push_async_callback(stop_runner)
 
 
 async def _start_gateway(

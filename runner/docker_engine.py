@@ -128,13 +128,16 @@ class DockerEngine:
         backoff = Backoff()
         while True:
             try:
-                if not run.connection_lost and await self._exit(name) is not None:
+                has_ended = await self._exit(name) is not None
+                if has_ended and not run.connection_lost:
                     return
-                run.connection_lost = False
-                async with aclosing(run.output.rest()) as frames:
+                run.connection_lost = True
+                async with aclosing(run.output.rest(follow=not has_ended)) as frames:
                     async for frame in frames:
                         backoff.reset()
                         yield frame
+                if has_ended:
+                    return
             except EngineUnavailable as error:
                 run.connection_lost = True
                 log.warning("output interrupted", action="output_interrupted", container=name, error=str(error))
@@ -235,7 +238,12 @@ class DockerEngine:
         except DockerError as error:
             raise EngineUnavailable(f"Docker can't list containers: {error.message}") from error
         return [
-            Found(container["Names"][0].removeprefix("/"), _state_of(container["State"]), container["Labels"])
+            # One that is being removed has lost its name already.
+            Found(
+                (container["Names"] or [container["Id"]])[0].removeprefix("/"),
+                _state_of(container["State"]),
+                container["Labels"],
+            )
             for container in containers
         ]
 

@@ -78,17 +78,19 @@ class DockerOutput:
                 self._read[frame.stream] += len(frame.content)
                 yield frame
 
-    async def rest(self) -> AsyncGenerator[Frame, None]:
-        """What was not handed out yet, from Docker's log, until the program ends or the connection is lost again.
+    async def rest(self, *, follow: bool) -> AsyncGenerator[Frame, None]:
+        """What was not handed out yet, from Docker's log.
 
-        The log is read from its start, and what was already handed out is skipped. (Docker keeps 32 MiB of it.)
+        With ``follow`` until the program ends, short of a last line without a line break, which Docker shows only to those who
+        read the log afterwards. The log is read from its start, and what was already handed out is skipped. (Docker keeps
+        32 MiB of it.)
 
         Raises:
             ContainerGone: there is no such container.
             EngineUnavailable: the connection was lost.
         """
         skip = dict(self._read)
-        async with aclosing(self._logged()) as frames:
+        async with aclosing(self._logged(follow)) as frames:
             async for frame in frames:
                 content = frame.content[skip[frame.stream] :]
                 skip[frame.stream] -= len(frame.content) - len(content)
@@ -96,9 +98,12 @@ class DockerOutput:
                     self._read[frame.stream] += len(content)
                     yield Frame(frame.stream, content)
 
-    async def _logged(self) -> AsyncGenerator[Frame, None]:
+    async def _logged(self, follow: bool) -> AsyncGenerator[Frame, None]:
         parser = FrameParser()
-        async with self._connection.call("reading a container's log", None) as docker, _get_log(docker, self._name) as response:
+        async with (
+            self._connection.call("reading a container's log", None) as docker,
+            _get_log(docker, self._name, follow) as response,
+        ):
             if response.status == 404:
                 raise ContainerGone(f"container {self._name} is gone")
             if response.status != 200:
@@ -114,10 +119,10 @@ class DockerOutput:
             await stream.close()
 
 
-def _get_log(docker: Docker, name: str) -> "aiohttp.client._RequestContextManager":
+def _get_log(docker: Docker, name: str, follow: bool) -> "aiohttp.client._RequestContextManager":
     # aiodocker's own log call decodes the bytes and loses which stream they came from.
     return docker.session.get(
         f"{docker.docker_host}/{docker.api_version}/containers/{name}/logs",
-        params={"follow": "1", "stdout": "1", "stderr": "1"},
+        params={"follow": str(int(follow)), "stdout": "1", "stderr": "1"},
         timeout=aiohttp.ClientTimeout(sock_connect=5),
     )

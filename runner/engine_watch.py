@@ -1,6 +1,7 @@
 """Whether the engine answers."""
 
 import asyncio
+import contextlib
 
 import structlog
 
@@ -10,7 +11,7 @@ from runner.errors import EngineUnavailable
 log = structlog.get_logger()
 
 _PAUSE_SECONDS = 5.0
-_PAUSE_WHILE_AWAY_SECONDS = 1.0
+_PAUSE_WHILE_AWAY_SECONDS = 0.5
 
 
 class EngineWatch:
@@ -28,8 +29,13 @@ class EngineWatch:
     async def run(self) -> None:
         """Watch, for ever."""
         while True:
-            answers = await self.check()
-            await asyncio.sleep(_PAUSE_SECONDS if answers else _PAUSE_WHILE_AWAY_SECONDS)
+            if await self.check():
+                # Somebody else's check may find it gone meanwhile.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_PAUSE_SECONDS):
+                        await self.away.wait()
+            else:
+                await asyncio.sleep(_PAUSE_WHILE_AWAY_SECONDS)
 
     async def check(self) -> bool:
         """Ask now."""

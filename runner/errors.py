@@ -16,6 +16,10 @@ class CannotRun(RunnerError):
         self.message = message
 
 
+class Interrupted(RunnerError):
+    """Something else happened first, so the work was given up."""
+
+
 class EngineError(RunnerError):
     """The engine failed in a way that says nothing about the program."""
 

@@ -13,7 +13,7 @@ import structlog
 from runner.backoff import Backoff
 from runner.endings import Ending, Interruption, interrupted_by_restart, never_ran, ran
 from runner.engine import Engine, Exit
-from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, JournalError
+from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, Interrupted, JournalError
 from runner.identity import Identity
 from runner.journal import Claimed, Journal, Report
 from runner.masking import masked, masked_argv
@@ -21,7 +21,7 @@ from runner.output import Capture, Piece, pump
 from runner.ports import Catalogues
 from runner.program_files import gather
 from runner.run_spec import HostPaths, Owner, RunSpec, container_name, plan
-from runner.waiting import Interrupted, cancel, unless
+from runner.waiting import cancel, unless
 from schemas.catalogue import Catalogue
 from schemas.events import Ended, ExecutionEvent, OutputChunk, OutputEvent, Running
 from schemas.ids import is_program_id
@@ -60,7 +60,8 @@ class Execution:
         self._around = surroundings
         self._engine = surroundings.engine
         self._journal = surroundings.journal
-        self._name = container_name(*claimed.key)
+        #: Of its container.
+        self.name = container_name(*claimed.key)
         self._do_not_start = asyncio.Event()
         self._stop = asyncio.Event()
         self._started_at = claimed.started_at
@@ -109,6 +110,9 @@ class Execution:
     async def end_interrupted(self) -> None:
         """End what an earlier life of this runner had started: stop the program if it runs, and say why."""
         self._container_may_exist = True
+        catalogue = self._around.catalogues.current
+        program = catalogue.find(self._claimed.command.program_id)
+        self.stop_grace_seconds = (program and program.stop_grace_seconds) or catalogue.settings.stop_grace_seconds
         await self._stop_surely()
         out, err = (
             # What was published is there for sure; what the program wrote beyond that is not known.
@@ -122,7 +126,7 @@ class Execution:
         backoff = Backoff()
         while self._container_may_exist:
             try:
-                await self._engine.destroy(self._name)
+                await self._engine.destroy(self.name)
                 break
             except EngineUnavailable as error:
                 self._log.warning("container not removed yet", action="container_not_removed", error=str(error))
@@ -138,8 +142,8 @@ class Execution:
         self._log.info("execution started", action="execution_started", program_id=program.id)
 
         capture = Capture(catalogue.settings.output_limit)
-        pumping = asyncio.create_task(pump(self._engine.output(self._name), capture, self._wrote), name="pump output")
-        waiting = asyncio.create_task(self._engine.wait(self._name), name="wait for the program")
+        pumping = asyncio.create_task(pump(self._engine.output(self.name), capture, self._wrote), name="pump output")
+        waiting = asyncio.create_task(self._engine.wait(self.name), name="wait for the program")
         exit_: Exit | None = None
         try:
             interruption = await self._until_end(waiting, pumping, spec.timeout_seconds)
@@ -215,7 +219,7 @@ class Execution:
         # On disk before the order is given: a runner that comes back never gives the order again.
         await self._journal.starting(self._claimed, spec.program_id)
         try:
-            await self._engine.start(self._name)
+            await self._engine.start(self.name)
         except EngineUnavailable as error:
             # It may run all the same, unwatched: make an end of it.
             await self._stop_surely()
@@ -264,7 +268,7 @@ class Execution:
         backoff = Backoff()
         while self._container_may_exist:
             try:
-                await self._engine.stop(self._name, self.stop_grace_seconds)
+                await self._engine.stop(self.name, self.stop_grace_seconds)
             except EngineUnavailable as error:
                 self._log.warning("program not stopped yet", action="execution_not_stopped", error=str(error))
                 await asyncio.sleep(backoff.next_seconds())
@@ -274,7 +278,7 @@ class Execution:
     async def _destroy_once(self) -> None:
         if self._container_may_exist:
             try:
-                await self._engine.destroy(self._name)
+                await self._engine.destroy(self.name)
             except EngineUnavailable as error:  # the next start clears it away
                 self._log.warning("container not removed", action="container_not_removed", error=str(error))
 

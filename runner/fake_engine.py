@@ -175,8 +175,9 @@ class FakeEngine:
             return
         if container.setting("IGNORE_SIGTERM") != "true":
             container.terminate.set()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(container.ended.wait(), grace_seconds)
+        if container.program is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(container.ended.wait(), grace_seconds)
         await self._kill(container)
 
     async def destroy(self, name: str) -> None:

@@ -94,13 +94,16 @@ def _read_env(root: int, program: Program) -> dict[str, str]:
             Reason.INVALID_PATH,
             f"'{_ENV_FILE}' of program '{program.id}' can't be opened: {os.strerror(error.errno or 0)}",
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(file.fileno()).st_mode
+    try:
+        mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):  # a virtual environment by that name is no mistake
             return {}
         if not stat.S_ISREG(mode):
             raise CannotRun(Reason.INVALID_PATH, f"'{_ENV_FILE}' of program '{program.id}' is not a regular file")
-        content = file.read(_LONGEST_ENV_FILE + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(_LONGEST_ENV_FILE + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > _LONGEST_ENV_FILE:
         raise CannotRun(Reason.INVALID_PATH, f"'{_ENV_FILE}' of program '{program.id}' is longer than a megabyte")
     return parse_env(content, program.id)

@@ -13,7 +13,7 @@ from bus.ports import Bus, Delivery
 from runner.backoff import Backoff
 from runner.engine import ContainerState, Engine, Found
 from runner.engine_watch import EngineWatch
-from runner.errors import EngineUnavailable
+from runner.errors import EngineUnavailable, Interrupted
 from runner.execution import Execution, Surroundings
 from runner.identity import Identity
 from runner.journal import Claimed, ClaimState, Journal
@@ -21,7 +21,7 @@ from runner.outbox import Outbox
 from runner.ports import Catalogues
 from runner.run_spec import container_name
 from runner.slots import Slots
-from runner.waiting import Interrupted, cancel, unless
+from runner.waiting import cancel, unless
 from schemas.commands import digest_of, parse_execute
 from schemas.errors import MalformedCommand
 
@@ -29,8 +29,10 @@ log = structlog.get_logger()
 
 #: Bytes that may wait to be told before no new work is taken: a bus that is slower than the programs must not fill the disk.
 _MOST_WAITING_BYTES = 256 * 1024 * 1024
+#: Ended executions whose containers Docker has not removed yet, before no new work is taken.
+_MOST_TO_REMOVE = 100
 #: Seconds after which a wait looks again at what gives no sign when it changes: the settings.
-_LOOK_AGAIN_SECONDS = 1.0
+_LOOK_AGAIN_SECONDS = 0.5
 #: Seconds beyond the grace that stopping programs and removing their containers may take at the end.
 _STOP_MARGIN_SECONDS = 20.0
 #: Seconds at the end to tell what is still in the outbox; what is left is told after the next start.
@@ -195,19 +197,25 @@ class Runner:
 
     async def _until_work_is_welcome(self) -> None:
         while not self._work_is_welcome():
-            if not self._watch.available.is_set():
-                # Others shall have what this runner can't run.
-                await self._stop_taking()
-                await unless(self._stopping, self._watch.available.wait())
-            await unless(self._stopping, self._slots.wait_free())
-            if self._journal.outbox_bytes > _MOST_WAITING_BYTES:
-                await self._stop_taking()
+            if self._slots.free == 0:
+                await unless(self._stopping, self._slots.wait_free(_LOOK_AGAIN_SECONDS))
+                continue
+            # Others shall have what this runner can't run.
+            await self._stop_taking()
+            if self._watch.available.is_set():
                 await unless(self._stopping, asyncio.sleep(_LOOK_AGAIN_SECONDS))
+            else:
+                await unless(self._stopping, self._watch.available.wait())
         if self._stopping.is_set():
             raise Interrupted
 
     def _work_is_welcome(self) -> bool:
-        return self._slots.free > 0 and self._watch.available.is_set() and self._journal.outbox_bytes <= _MOST_WAITING_BYTES
+        return (
+            self._slots.free > 0
+            and self._watch.available.is_set()
+            and self._journal.outbox_bytes <= _MOST_WAITING_BYTES
+            and len(self._lives) - self._slots.used <= _MOST_TO_REMOVE
+        )
 
     async def _take(self) -> Delivery | None:
         """The next command; ``None`` where work is no longer welcome before one has come."""
@@ -292,7 +300,7 @@ class Runner:
 
     def _begin(self, life: Execution, group: asyncio.TaskGroup) -> None:
         self._slots.take()
-        task = group.create_task(self._live(life), name="execution")
+        task = group.create_task(self._live(life), name=f"execution {life.name}")
         self._lives[task] = life
         task.add_done_callback(self._lives.pop)
 

@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from runner.errors import Interrupted
+
 T = TypeVar("T")
-
-
-class Interrupted(Exception):
-    """Something else happened first; the work was cancelled."""
 
 
 async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 #: What one commit may hold.
 _MOST_IN_A_COMMIT = 256
 #: Seconds between tries while the disk is full or broken.
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = 0.5
 #: Errors that can pass: the same work is tried again until it succeeds.
 _PASSING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN})
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -45,6 +46,13 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
+
+
 def parse_execute(message_id: str | None, body: bytes) -> tuple[str, ExecuteProgram]:
     """The execution id and the command of one message, by the one rule that runner and fold share.
 
@@ -60,7 +68,7 @@ def parse_execute(message_id: str | None, body: bytes) -> tuple[str, ExecuteProg
     if len(body) > MAX_COMMAND_BYTES:
         raise MalformedCommand(f"the body has {len(body)} bytes: at most {MAX_COMMAND_BYTES} are allowed")
     try:
-        command = ExecuteProgram.model_validate(json.loads(body, parse_constant=_refuse_constant))
+        command = ExecuteProgram.model_validate(json.loads(body, parse_constant=_refuse_constant, parse_float=_finite))
         command.to_bytes()  # lone surrogates pass json.loads and fail here: better now than in an event
     except ValidationError as error:
         problems = "; ".join(

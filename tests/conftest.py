@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+pytest_plugins = ["tests.support.broker"]
+
 #: What a developer's shell may have set must not decide a test.
 _PREFIXES = ("HUB_",)
 _NAMES = {

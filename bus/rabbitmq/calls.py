@@ -20,8 +20,8 @@ CLIENT_ERRORS: tuple[type[BaseException], ...] = CONNECTION_EXCEPTIONS
 async def bounded(call: Awaitable[T], limit_seconds: float, doing: str) -> T:
     """The result of ``call``; ``doing`` says what it does, for the error.
 
-    The call runs in a task of its own, because the library ends calls of a lost connection by cancelling them: that must not look as if
-    the caller had been cancelled.
+    The call runs in a task of its own, because the library ends calls of a lost connection by cancelling them: that must not
+    look as if the caller had been cancelled.
 
     Raises:
         BusUnavailable: it failed, or took too long.

@@ -96,6 +96,11 @@ class Link:
         """What is wrong with the connection now; ``None`` where nothing is."""
         return self._problem
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is looked after, be it there at this moment or not."""
+        return self._keeper is not None
+
     async def open(self) -> None:
         """Connect. Safe to repeat.
 
@@ -109,6 +114,17 @@ class Link:
             lost = await self._connect()
             self._keeper = asyncio.create_task(self._keep(lost), name=f"RabbitMQ connection {self._name}")
             self._keeper.add_done_callback(self._kept)
+
+    async def prepare_again(self) -> None:
+        """Prepare the connection that is there once more.
+
+        Raises:
+            BusUnavailable: there is none, or it failed.
+        """
+        if self._connection is None:
+            raise BusUnavailable(self._problem or "not connected to RabbitMQ")
+        if self._prepare is not None:
+            await self._prepare(self._connection)
 
     async def close(self) -> None:
         """Disconnect; whoever waits for the connection gets BusClosed. Safe to repeat."""

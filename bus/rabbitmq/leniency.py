@@ -10,9 +10,9 @@ from pamqp import decode
 def tolerate_foreign_properties() -> None:
     """Make the AMQP library read any bytes that RabbitMQ lets through in a message's properties. Safe to repeat.
 
-    RabbitMQ does not look into them, and the library raises at text that is not UTF-8, at a time after the year 9999 and at deeply
-    nested headers, which ends the connection. The message would come again on the next one: whoever may publish a command could
-    keep every reader of the log away for ever. What is unreadable is replaced or left out instead.
+    RabbitMQ does not look into them, and the library raises at text that is not UTF-8, at a time after the year 9999 and at
+    deeply nested headers, which ends the connection. The message would come again on the next one: whoever may publish a
+    command could keep every reader of the log away for ever. What is unreadable is replaced or left out instead.
     """
     decode.METHODS["shortstr"] = _short_text
     decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = _time

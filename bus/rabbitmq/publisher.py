@@ -24,8 +24,8 @@ class Publisher:
         self._link = link
         self._channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
-        #: By message id: two messages of one id must not be under way at once. The library tells returned ones apart by it alone,
-        #: and would take the broker's refusal of the one for that of the other.
+        #: By message id: two messages of one id must not be under way at once. The library tells returned ones apart by it
+        #: alone, and would take the broker's refusal of the one for that of the other.
         self._under_way: dict[str, asyncio.Task[object]] = {}
         self._stalled = False
 
@@ -35,7 +35,7 @@ class Publisher:
         return "RabbitMQ does not confirm what is published (memory or disk alarm?)" if self._stalled else None
 
     async def publish(self, exchange: str, key: str, message: Message, *, limit_seconds: float) -> None:
-        """Publish; the broker has the message durably when this returns. A caller that is cancelled leaves the publish going on.
+        """Publish; the broker has the message durably when this returns. If the caller is cancelled, the publish goes on.
 
         Raises:
             Unroutable: no queue is bound there; nobody got it.
@@ -43,25 +43,27 @@ class Publisher:
         """
         message_id = message.message_id or ""
         deadline = asyncio.get_running_loop().time() + limit_seconds
-        sent = False
+        under_way = False
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
-                    while (other := self._under_way.get(message_id)) is not None:
+                    channel = await self._open_channel(limit_seconds)
+                    if (other := self._under_way.get(message_id)) is not None:
+                        under_way = True
                         await asyncio.wait({other})
+                        under_way = False
+                        continue
                     if len(self._under_way) >= MOST_UNCONFIRMED:
                         raise BusUnavailable(self.problem or "too many messages wait for their confirm")
-                    channel = await self._open_channel(limit_seconds)
-                    if message_id in self._under_way:
-                        continue  # somebody else published it while the channel was opened
                     task = self._start(channel, exchange, key, message, message_id)
-                    sent = True
+                    under_way = True
                     await asyncio.wait({task})
                     if self._was_sent(task):
                         return
-                    sent = False
+                    under_way = False
+                    self._channel = None
         except TimeoutError as error:
-            if sent:
+            if under_way:
                 self._stalled = True
                 raise BusUnavailable(f"RabbitMQ did not confirm within {limit_seconds:g} s", outcome_unknown=True) from error
             raise BusUnavailable(self._link.problem or "RabbitMQ does not answer") from error

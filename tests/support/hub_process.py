@@ -66,6 +66,10 @@ class HubProcess:
         fresh.write_text(yaml.safe_dump(config), encoding="utf-8")
         fresh.replace(self.config_path)
 
+    def environment(self, part: str) -> dict[str, str]:
+        """The environment of one part."""
+        return self._environment | {"HUB_STATE_DIR": str(self.folder / f"state-{part}")}
+
     def start(self, *, within_seconds: float = 40.0) -> float:
         """Start every part; seconds until it was ready to accept."""
         started = time.monotonic()
@@ -73,7 +77,7 @@ class HubProcess:
             with (self.folder / f"{part}.log").open("ab") as log:
                 self._processes[part] = subprocess.Popen(
                     [sys.executable, "-m", "hub", part, "--config", str(self.config_path)],
-                    env=self._environment | {"HUB_STATE_DIR": str(self.folder / f"state-{part}")},
+                    env=self.environment(part),
                     cwd=self.folder,
                     stdout=log,
                     stderr=log,

@@ -67,9 +67,8 @@ class Hub:
     def set_settings(self, **fields: Any) -> None:
         """Edit the settings, as a hot reload does."""
         current = self.catalogues.current
-        self.catalogues.current = Catalogue(
-            current.programs, ProgramSettings(**{**current.settings.model_dump(), **fields}), current.project_dir
-        )
+        settings = current.settings.model_copy(update=fields)
+        self.catalogues.current = Catalogue(current.programs, settings, current.project_dir)
 
     @asynccontextmanager
     async def runner(self, *, stop_limit_seconds: float = 5.0) -> AsyncIterator[Runner]:
@@ -118,7 +117,7 @@ class Hub:
             host_project_dir=self.host_project_dir,
         )
 
-    async def submit(self, program: str = "example", **parameters: Any) -> str:
+    async def submit(self, program: str = "example", /, **parameters: Any) -> str:
         """Publish a command; its execution id."""
         execution_id = new_execution_id()
         await self.publish(execution_id, {"program_id": program, "parameters": parameters})

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ MakeHub = Callable[..., Hub]
 def hub(tmp_path: Path, engine: DockerEngine, identity: Identity, python_image: str) -> MakeHub:
     """Makes surroundings whose one program, ``example``, has this source."""
 
-    def make(source: str = "", *, settings: dict[str, object] | None = None, **fields: object) -> Hub:
+    def make(source: str = "", *, settings: dict[str, Any] | None = None, **fields: Any) -> Hub:
         program: Program = make_program(**fields)
         hub = make_hub(tmp_path, program, engine=engine, **{"docker_image": python_image, **(settings or {})})
         hub.identity = identity

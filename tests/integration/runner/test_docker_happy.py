@@ -17,7 +17,7 @@ async def test_a_program_runs_in_a_fresh_container_with_its_variables_r1_r2_e4(h
         parameters="--process 'proceso 2' --verbose",
     )
     async with around.runner():
-        execution_id = await around.submit(**{"my-key": {"a": [1, None]}})
+        execution_id = await around.submit("example", **{"my-key": {"a": [1, None]}})
         ended = await around.ended(execution_id)
 
     assert ended.status is Status.COMPLETED

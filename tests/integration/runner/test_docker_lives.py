@@ -54,9 +54,9 @@ async def test_a_stop_while_a_program_is_being_started_leaves_nothing_running_an
         # What was claimed and not started is started by the next life, and what was not claimed is taken by it.
         async with around.runner():
             ended = await around.ended(execution_id)
-        assert starts.exists() is (ended.status is Status.TIMEOUT)
-        if starts.exists():
-            assert starts.read_text() == "x"
+        # It began in the first life, which then stopped it, or in the second, where it met its time limit.
+        assert ended.reason in (Reason.RUNNER_RESTARTED, Reason.TIMEOUT)
+        assert (starts.read_text() if starts.exists() else "") in ("", "x")
         assert containers(execution_id=execution_id) == []
 
 

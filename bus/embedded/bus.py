@@ -1,0 +1,106 @@
+"""The bus of one machine: one SQLite file, used by one process."""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from bus.embedded.announcements import EmbeddedAnnouncements
+from bus.embedded.commands import EmbeddedCommands
+from bus.embedded.decisions import EmbeddedDecisions
+from bus.embedded.store import Store
+from bus.embedded.streams import EmbeddedStreams
+from bus.embedded.tide import Tide
+from bus.errors import BusUnavailable
+from bus.messages import BusState, StreamName
+
+log = structlog.get_logger()
+
+#: File in the state directory that is the bus.
+BUS_FILE = "bus.db"
+#: Seconds between two removals of old records.
+PRUNE_SECONDS = 3600.0
+
+
+class EmbeddedBus:
+    """Keeps the promises of :class:`bus.ports.Bus` without a server. What was promised survives ``kill -9`` and power loss."""
+
+    def __init__(self, *, state_dir: Path) -> None:
+        """``state_dir`` must exist."""
+        self._store = Store(state_dir / BUS_FILE)
+        tides = {stream: Tide() for stream in StreamName}
+        self._tides = tides
+        self._commands = EmbeddedCommands(self._store, tides[StreamName.LOG])
+        self._decisions = EmbeddedDecisions(self._store)
+        self._streams = EmbeddedStreams(self._store, tides)
+        self._announcements = EmbeddedAnnouncements(self._store)
+        self._opening = asyncio.Lock()
+        self._pruner: asyncio.Task[None] | None = None
+
+    @property
+    def commands(self) -> EmbeddedCommands:
+        """Commands on their way to runners."""
+        return self._commands
+
+    @property
+    def decisions(self) -> EmbeddedDecisions:
+        """Who runs what."""
+        return self._decisions
+
+    @property
+    def streams(self) -> EmbeddedStreams:
+        """The log, and output."""
+        return self._streams
+
+    @property
+    def announcements(self) -> EmbeddedAnnouncements:
+        """To and from subscribers."""
+        return self._announcements
+
+    @property
+    def commits(self) -> int:
+        """How often the disk was waited for."""
+        return self._store.commits
+
+    @property
+    def state(self) -> BusState:
+        """How the bus is now."""
+        return BusState(connected=self._store.is_open, problem=self._store.problem)
+
+    async def open(self, pools: frozenset[str]) -> None:
+        """Open the file, and find what waits in it.
+
+        Raises:
+            BusInUse: another process has it open.
+            BusUnavailable: it can't be opened now.
+        """
+        async with self._opening:
+            first = not self._store.is_open
+            await self._store.open()
+            if first:
+                await self._decisions.open()
+                await self._announcements.open()
+                self._pruner = asyncio.create_task(self._prune(), name="bus pruner")
+            await self._commands.add_pools(pools)
+
+    async def close(self) -> None:
+        """Commit what was asked for, and let go of the file."""
+        async with self._opening:
+            if self._pruner is not None:
+                self._pruner.cancel()
+                await asyncio.wait({self._pruner})
+                self._pruner = None
+            self._commands.close()
+            self._decisions.close()
+            self._announcements.close()
+            for tide in self._tides.values():
+                tide.close()
+            await self._store.close()
+
+    async def _prune(self) -> None:
+        while True:
+            try:
+                await self._streams.prune()
+            except BusUnavailable as error:
+                log.warning("old records were not removed", action="prune_failed", error=str(error))
+            await asyncio.sleep(PRUNE_SECONDS)

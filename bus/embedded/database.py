@@ -1,0 +1,79 @@
+"""The file of the embedded bus."""
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+from bus import decision_table
+from bus.errors import BusInUse
+from bus.messages import StreamName
+
+_MESSAGE = "message_id TEXT, body BLOB NOT NULL, content_type TEXT NOT NULL, timestamp TEXT, reply_to TEXT, correlation_id TEXT"
+
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS work (sequence INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL, {_MESSAGE});
+CREATE TABLE IF NOT EXISTS dead (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, reason TEXT NOT NULL, routing_key TEXT NOT NULL, {_MESSAGE}
+);
+CREATE TABLE IF NOT EXISTS checkpoint (only INTEGER PRIMARY KEY CHECK (only = 1), position INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS subscriptions (name TEXT NOT NULL, pattern TEXT NOT NULL, PRIMARY KEY (name, pattern));
+CREATE TABLE IF NOT EXISTS announcements (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, key TEXT NOT NULL, {_MESSAGE}
+);
+CREATE INDEX IF NOT EXISTS announcements_by_name ON announcements (name, sequence);
+{decision_table.SCHEMA}
+""" + "".join(
+    f"""
+CREATE TABLE IF NOT EXISTS stream_{stream.value} (
+    stream_offset INTEGER PRIMARY KEY AUTOINCREMENT, appended_at REAL NOT NULL, source TEXT NOT NULL, key TEXT NOT NULL,
+    {_MESSAGE}
+);
+"""
+    for stream in StreamName
+)
+
+
+class FileLock:
+    """Keeps a second process from the file. The system takes it away from a process that dies."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            BusInUse: somebody else has it.
+        """
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise BusInUse(
+                f"the embedded bus in {path.parent} is open already: one process at a time may use it."
+                " Stop the other hub, or give this one a HUB_STATE_DIR of its own."
+            ) from error
+
+    def release(self) -> None:
+        """Let others have the file."""
+        os.close(self._descriptor)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that may write. For one thread at a time, whichever."""
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        # A commit is a promise to somebody, so it is on the disk.
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(_SCHEMA)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """A connection that only reads; it never waits for the one that writes."""
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA query_only=ON")
+    return database

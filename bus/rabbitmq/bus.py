@@ -1,0 +1,98 @@
+"""The bus on RabbitMQ."""
+
+import asyncio
+from pathlib import Path
+
+from aio_pika.abc import AbstractConnection
+
+from bus.errors import BusClosed
+from bus.messages import BusState
+from bus.rabbitmq.announcements import RabbitAnnouncements
+from bus.rabbitmq.commands import RabbitCommands
+from bus.rabbitmq.connection import Link
+from bus.rabbitmq.decisions import RabbitDecisions
+from bus.rabbitmq.declaration import declare_all
+from bus.rabbitmq.publisher import Publisher
+from bus.rabbitmq.streams import RabbitStreams
+
+#: File in the state directory with what the control stream has decided so far; it may be deleted at any time.
+CLAIMS_FILE = "claims.db"
+
+
+class RabbitBus:
+    """Keeps the promises of :class:`bus.ports.Bus`.
+
+    Two connections, one to publish and one to consume, because RabbitMQ stops reading from publishers when it is short of
+    memory or disk, and acknowledgements must go on then. Whoever holds the announcer's lock has a third one.
+    """
+
+    def __init__(self, url: str, *, state_dir: Path, name: str) -> None:
+        """``state_dir`` must exist; ``name`` is how the broker shows the connections."""
+        self._pools: frozenset[str] = frozenset()
+        self._opening = asyncio.Lock()
+        self._closing = asyncio.Event()
+        self._publishing = Link(url, name=f"{name} publisher", prepare=self._declare)
+        self._consuming = Link(url, name=f"{name} consumer")
+        self._publisher = Publisher(self._publishing)
+        self._commands = RabbitCommands(self._consuming, self._publisher)
+        self._decisions = RabbitDecisions(self._consuming, self._publisher, state_dir / CLAIMS_FILE)
+        self._streams = RabbitStreams(self._consuming, self._publisher)
+        self._announcements = RabbitAnnouncements(url, name, self._consuming, self._closing)
+
+    @property
+    def commands(self) -> RabbitCommands:
+        """Commands on their way to runners."""
+        return self._commands
+
+    @property
+    def decisions(self) -> RabbitDecisions:
+        """Who runs what."""
+        return self._decisions
+
+    @property
+    def streams(self) -> RabbitStreams:
+        """The log, and output."""
+        return self._streams
+
+    @property
+    def announcements(self) -> RabbitAnnouncements:
+        """To and from subscribers."""
+        return self._announcements
+
+    @property
+    def state(self) -> BusState:
+        """How the bus is now."""
+        lost = self._publishing.problem or self._consuming.problem
+        return BusState(connected=lost is None, problem=lost or self._publisher.problem or self._decisions.problem)
+
+    async def open(self, pools: frozenset[str]) -> None:
+        """Connect and declare."""
+        async with self._opening:
+            if self._closing.is_set():
+                raise BusClosed("the bus is closed")
+            new = pools - self._pools
+            # From now on they are declared with every connection that is made anew.
+            self._pools |= pools
+            try:
+                if not self._publishing.is_open:
+                    await self._publishing.open()
+                elif new:
+                    await self._publishing.prepare_again()
+            except BaseException:
+                self._pools -= new
+                raise
+            await self._consuming.open()
+            await self._decisions.open()
+
+    async def close(self) -> None:
+        """Stop consuming, and disconnect."""
+        self._closing.set()
+        async with self._opening:
+            await self._commands.close()
+            await self._decisions.close()
+            await self._publishing.close()
+            await self._consuming.close()
+            await self._publisher.close()
+
+    async def _declare(self, connection: AbstractConnection) -> None:
+        await declare_all(connection, self._pools)

@@ -1,0 +1,94 @@
+"""Commands on RabbitMQ: accepting them, and how they come to a runner."""
+
+import asyncio
+import time
+
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import ChannelNotFoundEntity
+
+from bus import topology
+from bus.errors import BusUnavailable, UnknownPool, Unroutable
+from bus.messages import Message
+from bus.ports import Delivery
+from bus.rabbitmq.calls import bounded
+from bus.rabbitmq.connection import Link, close_quietly
+from bus.rabbitmq.envelope import to_amqp
+from bus.rabbitmq.intake import Intake
+from bus.rabbitmq.publisher import Publisher
+
+#: Seconds until an accept is confirmed or given up: a gateway must answer within two.
+ACCEPT_LIMIT_SECONDS = 1.4
+#: Seconds for counting what waits, which comes before an accept in those two.
+COUNT_LIMIT_SECONDS = 0.4
+#: Seconds that a count is good for.
+COUNT_AGE_SECONDS = 1.0
+
+
+class RabbitCommands:
+    """Keeps the promises of :class:`bus.ports.Commands`."""
+
+    def __init__(self, consuming: Link, publisher: Publisher) -> None:
+        self._consuming = consuming
+        self._publisher = publisher
+        self._intakes: dict[str, Intake] = {}
+        self._counting = asyncio.Lock()
+        self._counter: AbstractChannel | None = None
+        #: By pool: monotonic time of the count, and the count.
+        self._counts: dict[str, tuple[float, int]] = {}
+
+    async def accept(self, pool: str, message: Message) -> None:
+        """Publish to work queue and log in one step."""
+        key = topology.execute_key(pool)
+        try:
+            await self._publisher.publish(topology.COMMANDS, key, to_amqp(message), limit_seconds=ACCEPT_LIMIT_SECONDS)
+        except Unroutable as error:
+            raise UnknownPool(pool) from error
+
+    async def take(self, pool: str, free_slots: int) -> Delivery:
+        """Wait for the next command."""
+        if free_slots < 1:
+            raise ValueError("take() needs at least one free slot")
+        if pool not in self._intakes:
+            self._intakes[pool] = Intake(pool, self._consuming, self._publisher)
+        return await self._intakes[pool].take(free_slots)
+
+    async def stop_taking(self) -> None:
+        """Stop consuming and return what was not handed out."""
+        for intake in self._intakes.values():
+            await intake.stop()
+
+    async def waiting(self, pool: str) -> int:
+        """How many commands wait.
+
+        Raises:
+            UnknownPool: the pool has no work queue.
+        """
+        name = topology.work_queue(pool).name
+        try:
+            async with asyncio.timeout(COUNT_LIMIT_SECONDS), self._counting:
+                counted_at, count = self._counts.get(pool, (float("-inf"), 0))
+                if time.monotonic() - counted_at > COUNT_AGE_SECONDS:
+                    count = await self._count(name)
+                    self._counts[pool] = time.monotonic(), count
+                return count
+        except TimeoutError as error:
+            raise BusUnavailable(self._consuming.problem or "RabbitMQ does not say how much waits") from error
+        except BusUnavailable as error:
+            if isinstance(error.__cause__, ChannelNotFoundEntity):
+                raise UnknownPool(pool) from error
+            raise
+
+    async def close(self) -> None:
+        """Stop for good."""
+        for intake in self._intakes.values():
+            await intake.close()
+        if self._counter is not None:
+            await close_quietly(self._counter)
+
+    async def _count(self, queue: str) -> int:
+        if self._counter is None or self._counter.is_closed:
+            self._counter = await self._consuming.channel(within_seconds=COUNT_LIMIT_SECONDS)
+        declared = await bounded(
+            self._counter.declare_queue(queue, passive=True), COUNT_LIMIT_SECONDS, f"counting what waits in {queue}"
+        )
+        return declared.declaration_result.message_count or 0

@@ -1,0 +1,240 @@
+"""How the commands of one pool come into this process: never more than it could run."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+
+import structlog
+from aio_pika.abc import AbstractChannel
+from aiormq.abc import DeliveredMessage
+
+from bus import topology
+from bus.backoff import Backoff
+from bus.errors import BusClosed, BusUnavailable
+from bus.messages import Message
+from bus.rabbitmq.connection import Link, close_quietly
+from bus.rabbitmq.consumer import Consumer, ack, give_back
+from bus.rabbitmq.declaration import declare_pool
+from bus.rabbitmq.envelope import from_amqp, to_amqp
+from bus.rabbitmq.publisher import Publisher
+
+log = structlog.get_logger()
+
+#: Seconds for a dead letter to be confirmed.
+REJECT_LIMIT_SECONDS = 5.0
+
+
+@dataclass(eq=False)
+class Round:
+    """One consumer with as many pushes as slots were free when it began.
+
+    The broker pushes again for each delivery that is settled. So a round ends, and its consumer with it, before the first of
+    its deliveries is settled: it never brings more than ``prefetch`` commands in all.
+    """
+
+    prefetch: int
+    pushed: int = 0
+    consumer: Consumer | None = None
+
+    @property
+    def to_come(self) -> int:
+        """How many commands the broker may still push."""
+        return self.prefetch - self.pushed if self.consumer is not None and self.consumer.live else 0
+
+
+class Intake:
+    """Takes from one pool's work queue.
+
+    Calls to the broker run in tasks of their own, under one lock: a caller that is cancelled in the middle of one would cost
+    the channel, and with it every delivery in hand.
+    """
+
+    def __init__(self, pool: str, link: Link, publisher: Publisher) -> None:
+        self._pool = pool
+        self._link = link
+        self._publisher = publisher
+        #: Held by whoever changes channel or round; each holder's calls have limits.
+        self._lock = asyncio.Lock()
+        self._channel: AbstractChannel | None = None
+        self._round: Round | None = None
+        self._pushed: deque[tuple[Round, DeliveredMessage]] = deque()
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def take(self, free_slots: int) -> "RabbitDelivery":
+        """The next command."""
+        backoff = Backoff()
+        while not self._closed:
+            self._changed.clear()
+            try:
+                await self._finish(self._make_ready(free_slots))
+            except BusUnavailable as error:
+                log.warning("can't consume commands", action="consume_failed", pool=self._pool, error=str(error))
+                await backoff.pause()
+                continue
+            if self._pushed:
+                round_, message = self._pushed.popleft()
+                return RabbitDelivery(self, round_, message)
+            backoff.reset()
+            await self._changed.wait()
+        raise BusClosed("the bus is closed")
+
+    async def stop(self) -> None:
+        """Stop consuming and return what was not handed out; :meth:`take` may go on later."""
+        try:
+            await self._finish(self._stop())
+        except BusUnavailable as error:  # then the broker takes everything back by itself
+            log.debug("could not return commands in order", action="return_failed", pool=self._pool, error=str(error))
+
+    async def close(self) -> None:
+        """Stop for good; what is not settled is delivered to somebody else."""
+        self._closed = True
+        self._changed.set()
+        await self.stop()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await close_quietly(channel)
+
+    async def settle(self, round_: Round, settling: Callable[[], Awaitable[None]]) -> None:
+        """Settle one delivery of a round. Where its channel is gone there is nothing to settle: the command comes again."""
+        try:
+            await self._finish(self._settle(round_, settling))
+        except BusUnavailable as error:
+            log.info("a command will come again", action="settle_failed", pool=self._pool, error=str(error))
+
+    async def bury(self, message: DeliveredMessage, reason: str) -> None:
+        """Put a copy into the dead letters.
+
+        Raises:
+            BusUnavailable: it is not known to be there.
+        """
+        headers = {
+            topology.REASON_HEADER: reason[: topology.REASON_LENGTH],
+            topology.ORIGIN_HEADER: message.routing_key or "",
+        }
+        letter = to_amqp(from_amqp(message), headers)
+        await self._publisher.publish("", topology.DEAD, letter, limit_seconds=REJECT_LIMIT_SECONDS)
+
+    async def _make_ready(self, free_slots: int) -> None:
+        """See that something is there or may come, and that both together fit into the free slots."""
+        async with self._lock:
+            # What came over a channel that is gone, the broker delivers again.
+            self._pushed = deque((of, message) for of, message in self._pushed if not message.channel.is_closed)
+            round_ = self._round
+            to_come = round_.to_come if round_ is not None else 0
+            fits = len(self._pushed) + to_come <= free_slots
+            if fits and (self._pushed or to_come):
+                return
+            await self._end_round()
+            while len(self._pushed) > free_slots:
+                await give_back(self._pushed.pop()[1])
+            if not self._pushed:
+                await self._begin_round(free_slots)
+
+    async def _begin_round(self, prefetch: int) -> None:
+        if self._channel is None or self._channel.is_closed:
+            self._channel = await self._link.channel()
+            # Cheap, and heals a queue that somebody deleted: without it, consuming would fail until a process starts anew.
+            await declare_pool(self._channel, self._pool)
+        round_ = self._round = Round(prefetch)
+
+        def on_message(message: DeliveredMessage) -> None:
+            round_.pushed += 1
+            self._pushed.append((round_, message))
+            self._changed.set()
+
+        try:
+            round_.consumer = await Consumer.start(
+                self._channel,
+                topology.work_queue(self._pool).name,
+                prefetch=prefetch,
+                on_message=on_message,
+                on_lost=self._changed.set,
+            )
+        except BaseException:
+            # It may be consuming all the same: without the channel it can't.
+            await self._drop_channel()
+            raise
+
+    async def _end_round(self) -> None:
+        round_, self._round = self._round, None
+        if round_ is None or round_.consumer is None:
+            return
+        try:
+            await round_.consumer.cancel()
+        except BusUnavailable:
+            await self._drop_channel()
+            raise
+
+    async def _drop_channel(self) -> None:
+        channel, self._channel = self._channel, None
+        self._round = None
+        self._pushed.clear()
+        if channel is not None:
+            await close_quietly(channel)
+
+    async def _settle(self, round_: Round, settling: Callable[[], Awaitable[None]]) -> None:
+        async with self._lock:
+            if round_ is self._round:
+                await self._end_round()
+            await settling()
+        self._changed.set()
+
+    async def _stop(self) -> None:
+        async with self._lock:
+            await self._end_round()
+            while self._pushed:
+                await give_back(self._pushed.pop()[1])
+
+    async def _finish(self, work: Coroutine[None, None, None]) -> None:
+        """Let ``work`` come to its end even if the caller is cancelled meanwhile."""
+        task = asyncio.create_task(work, name=f"intake of pool {self._pool}")
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, BusUnavailable):
+            log.error("taking commands failed", action="intake_failed", pool=self._pool, exc_info=error)
+
+
+class RabbitDelivery:
+    """Keeps the promises of :class:`bus.ports.Delivery`. Settling it again does nothing."""
+
+    def __init__(self, intake: Intake, round_: Round, delivered: DeliveredMessage) -> None:
+        self._intake = intake
+        self._round = round_
+        self._delivered = delivered
+        self._message = from_amqp(delivered)
+        self._settled = False
+
+    @property
+    def message(self) -> Message:
+        """The command."""
+        return self._message
+
+    async def done(self) -> None:
+        """Settle it for good."""
+        if not self._settled:
+            self._settled = True
+            await self._intake.settle(self._round, lambda: ack(self._delivered))
+
+    async def reject(self, reason: str) -> None:
+        """Move it to the dead letters. Where they can't be reached it is given back, and comes again."""
+        if self._settled:
+            return
+        try:
+            await self._intake.bury(self._delivered, reason)
+        except BusUnavailable:
+            await self.give_back()
+            raise
+        await self.done()
+
+    async def give_back(self) -> None:
+        """Let another runner have it."""
+        if not self._settled:
+            self._settled = True
+            await self._intake.settle(self._round, lambda: give_back(self._delivered))

@@ -1,0 +1,82 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from runner.container_config import ImageCommand, create_body
+from runner.run_spec import RunSpec
+
+SPEC = RunSpec(
+    execution_id="01a20afb-890e-728b-8a27-c7e1c8c72c78",
+    attempt=1,
+    program_id="example",
+    image="python:3.11",
+    argv=("python", "main.py", "--verbose"),
+    env={"PROGRAM_ID": "example", "PARAM_A": "x=y"},
+    host_folder="/srv/hub/example",
+    memory_bytes=512 * 1024**2,
+    nano_cpus=500_000_000,
+    pids_limit=64,
+    timeout_seconds=300,
+    stop_grace_seconds=10,
+    labels={"io.pyexecutorhub.managed": "true"},
+)
+
+GOLDEN = """
+{
+  "Image": "python:3.11",
+  "Entrypoint": [""],
+  "Cmd": ["python", "main.py", "--verbose"],
+  "WorkingDir": "/workspace",
+  "Env": ["PROGRAM_ID=example", "PARAM_A=x=y"],
+  "Labels": {"io.pyexecutorhub.managed": "true"},
+  "Tty": false,
+  "OpenStdin": false,
+  "AttachStdin": false,
+  "AttachStdout": true,
+  "AttachStderr": true,
+  "StopSignal": "SIGTERM",
+  "HostConfig": {
+    "Mounts": [{"Type": "bind", "Source": "/srv/hub/example", "Target": "/workspace", "ReadOnly": false}],
+    "Memory": 536870912,
+    "MemorySwap": 536870912,
+    "NanoCpus": 500000000,
+    "PidsLimit": 64,
+    "CapDrop": ["ALL"],
+    "SecurityOpt": ["no-new-privileges"],
+    "Privileged": false,
+    "NetworkMode": "bridge",
+    "IpcMode": "private",
+    "Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 1024}, {"Name": "core", "Soft": 0, "Hard": 0}],
+    "Init": true,
+    "AutoRemove": false,
+    "RestartPolicy": {"Name": "no"},
+    "LogConfig": {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "compress": "false"}}
+  }
+}
+"""
+
+
+def test_the_whole_body_is_this_m13() -> None:
+    assert create_body(SPEC, ImageCommand()) == json.loads(GOLDEN)
+
+
+@pytest.mark.parametrize(
+    ("image", "arguments", "command"),
+    [
+        (ImageCommand(command=["serve"]), (), {}),
+        (ImageCommand(entrypoint=["tool"], command=["--help"]), (), {}),
+        (ImageCommand(command=["python", "/app/x.py"]), ("--a", "b"), {"Cmd": ["python", "/app/x.py", "--a", "b"]}),
+        (ImageCommand(entrypoint=["tool"], command=["--help"]), ("run",), {"Cmd": ["run"]}),
+    ],
+)
+def test_an_image_s_own_command_keeps_its_entrypoint_and_its_working_directory_r11(
+    image: ImageCommand, arguments: tuple[str, ...], command: dict[str, list[str]]
+) -> None:
+    body = create_body(replace(SPEC, argv=None, arguments=arguments), image)
+    assert {key: body[key] for key in ("Entrypoint", "Cmd", "WorkingDir") if key in body} == command
+
+
+def test_a_file_s_command_clears_the_image_s_entrypoint_r10() -> None:
+    body = create_body(SPEC, ImageCommand(entrypoint=["/entry.sh"], command=["x"]))
+    assert (body["Entrypoint"], body["Cmd"]) == ([""], ["python", "main.py", "--verbose"])

@@ -1,0 +1,86 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bus.messages import StreamName as BusStream
+from runner.journal import Claimed, Journal, Report
+from runner.outbox import Outbox
+from schemas.commands import ExecuteProgram
+from schemas.ids import new_execution_id
+from tests.support.memory_bus import MemoryBus
+from tests.support.wait import eventually
+
+
+@asynccontextmanager
+async def telling(journal: Journal, bus: MemoryBus) -> AsyncIterator[Outbox]:
+    outbox = Outbox(journal, bus.streams)
+    task = asyncio.create_task(outbox.run())
+    try:
+        yield outbox
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def claim(journal: Journal) -> Claimed:
+    claimed, _ = await journal.claim(new_execution_id(), 1, "d", ExecuteProgram(program_id="x"))
+    return claimed
+
+
+async def write(journal: Journal, claimed: Claimed, count: int) -> list[str]:
+    ids = [f"{claimed.execution_id}:{number}" for number in range(count)]
+    await journal.ended(claimed, *(Report(claimed.execution_id, BusStream.LOG, "execution.x.y", id_, b"{}") for id_ in ids))
+    return ids
+
+
+def told(bus: MemoryBus, claimed: Claimed) -> list[str | None]:
+    ids = [record.message.id for record in bus.streams_.records[BusStream.LOG]]
+    return [id_ for id_ in ids if (id_ or "").startswith(claimed.execution_id)]
+
+
+async def test_reports_of_each_execution_are_told_in_their_order_and_then_deleted(journal: Journal) -> None:
+    bus = MemoryBus()
+    async with telling(journal, bus) as outbox:
+        claims = [await claim(journal) for _ in range(3)]
+        written = await asyncio.gather(*(write(journal, claimed, 50) for claimed in claims))
+        assert await outbox.flushed(5)
+    assert [told(bus, claimed) for claimed in claims] == written
+    assert await journal.next_reports(10) == []
+
+
+async def test_while_the_bus_is_away_reports_wait_and_are_told_in_order_when_it_is_back_n10(journal: Journal) -> None:
+    bus = MemoryBus()
+    bus.away = True
+    async with telling(journal, bus) as outbox:
+        claimed = await claim(journal)
+        written = await write(journal, claimed, 5)
+        assert not await outbox.flushed(0.05)
+        assert told(bus, claimed) == []
+        bus.away = False
+        assert await outbox.flushed(5)
+    assert told(bus, claimed) == written
+
+
+async def test_what_an_earlier_life_left_in_the_journal_is_told(journal: Journal) -> None:
+    bus = MemoryBus()
+    claimed = await claim(journal)
+    written = await write(journal, claimed, 3)
+    async with telling(journal, bus) as outbox:
+        assert await outbox.flushed(5)
+    assert told(bus, claimed) == written
+
+
+async def test_the_death_of_the_stream_is_not_kept_quiet(journal: Journal) -> None:
+    class Broken(MemoryBus):
+        def check(self) -> None:
+            raise LookupError("not an error of the bus")
+
+    outbox = Outbox(journal, Broken().streams)
+    task = asyncio.create_task(outbox.run())
+    await write(journal, await claim(journal), 1)
+
+    async def done() -> bool:
+        return task.done()
+
+    await eventually(done)
+    assert isinstance(task.exception(), ExceptionGroup)
