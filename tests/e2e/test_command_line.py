@@ -66,9 +66,9 @@ def test_p16_a_first_start_with_a_broken_config_says_all_that_is_wrong_and_ends_
     answer = run(hub, "up")
     assert answer.returncode == 2
     text = answer.stderr.decode()
-    assert "line 2" in text
+    assert "config.yaml:2:" in text
     assert "pth" in text
-    assert "line 3" in text
+    assert "config.yaml:3:" in text
     assert "enabled" in text
 
 

@@ -71,10 +71,11 @@ async def test_b8_after_kill_9_with_five_queued_a_restart_runs_each_once(make_hu
 
         await eventually(running, lambda count: count == 1)
         queued = [await api.submit("counts") for _ in range(5)]
-        hub.kill()
+    hub.kill()
 
-        hub.start()
-        await api.log_in()
+    hub.start()
+    async with aiohttp.ClientSession(hub.address) as session:
+        api = await logged_in(hub, session)
         records = [await api.finished(execution_id) for execution_id in queued]
         assert [record["status"] for record in records] == ["completed"] * 5
         starts = (hub.folder / "scripts" / "counts" / "starts").read_text(encoding="ascii").split()

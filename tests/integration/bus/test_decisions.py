@@ -1,0 +1,83 @@
+"""Who runs what: the first proposal decides, on both buses."""
+
+import asyncio
+from contextlib import aclosing
+from uuid import uuid4
+
+from bus.messages import Claim, End
+from bus.ports import Bus
+from tests.integration.bus.conftest import Buses
+from tests.integration.bus.messages import claim, soon, stays_silent
+
+
+async def test_the_first_claim_decides_for_everybody_and_for_ever(buses: Buses) -> None:
+    bus = await buses.open()
+    execution_id = str(uuid4())
+    first, second = claim(execution_id), claim(execution_id)
+    assert await bus.decisions.decide(first) == first
+    assert await bus.decisions.decide(second) == first
+    assert await bus.decisions.decide(first) == first
+    bus = await buses.reopen(bus)
+    assert await bus.decisions.decide(second) == first
+
+
+async def test_of_a_hundred_contenders_one_wins(buses: Buses) -> None:
+    several = [await buses.open() for _ in range(buses.most)]
+    execution_id = str(uuid4())
+    claims = [claim(execution_id) for _ in range(100)]
+    decisions = await soon(
+        asyncio.gather(*(several[number % len(several)].decisions.decide(claim) for number, claim in enumerate(claims)))
+    )
+    assert len(set(decisions)) == 1
+    assert decisions[0] in claims
+
+
+async def test_attempts_are_decided_each_for_itself(bus: Bus) -> None:
+    execution_id = str(uuid4())
+    first, second = claim(execution_id), claim(execution_id, attempt=2)
+    assert await bus.decisions.decide(first) == first
+    assert await bus.decisions.decide(second) == second
+    assert await bus.decisions.decision_for(execution_id, 1) == first
+    assert await bus.decisions.decision_for(execution_id, 2) == second
+
+
+async def test_an_end_before_the_claim_wins(bus: Bus) -> None:
+    execution_id = str(uuid4())
+    end = End(execution_id=execution_id, reason="cancelled", requested_by="ana")
+    assert await bus.decisions.decide(end) == end
+    assert await bus.decisions.decide(claim(execution_id)) == end
+    assert await bus.decisions.decide(End(execution_id=execution_id, reason="expired")) == end
+
+
+async def test_an_end_after_the_claim_decides_later_attempts_only(bus: Bus) -> None:
+    execution_id = str(uuid4())
+    first = claim(execution_id)
+    await bus.decisions.decide(first)
+    end = End(execution_id=execution_id, reason="expired")
+    assert await bus.decisions.decide(end) == first
+    assert await bus.decisions.decision_for(execution_id, 1) == first
+    assert await bus.decisions.decide(claim(execution_id, attempt=2)) == end
+
+
+async def test_nothing_is_known_of_what_nobody_proposed(bus: Bus) -> None:
+    assert await bus.decisions.decision_for(str(uuid4()), 1) is None
+
+
+async def test_a_watcher_sees_every_decision_from_now_on_in_order(bus: Bus) -> None:
+    earlier = claim(str(uuid4()))
+    await bus.decisions.decide(earlier)
+    async with aclosing(bus.decisions.watch()) as watching:  # type: ignore[type-var]
+        claims: list[Claim] = []
+        for _ in range(5):
+            claims.append(claim(str(uuid4())))
+            await bus.decisions.decide(claims[-1])
+            await bus.decisions.decide(claim(claims[-1].execution_id))
+        end = End(execution_id=claims[0].execution_id, reason="cancelled")
+        await bus.decisions.decide(end)
+        assert [await soon(anext(watching)) for _ in range(6)] == [*claims, end]
+        await stays_silent(anext(watching))
+
+
+async def test_many_decisions_at_once_are_all_made(bus: Bus) -> None:
+    claims = [claim(str(uuid4())) for _ in range(200)]
+    assert await soon(asyncio.gather(*(bus.decisions.decide(claim) for claim in claims))) == claims
