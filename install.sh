@@ -95,7 +95,7 @@ fi
 
 step "checking requirements"
 say "system: $(. /etc/os-release 2>/dev/null && printf '%s' "${PRETTY_NAME:-$(uname -s)}" || uname -s), user: $(id -un)"
-apt_install curl
+have curl || apt_install curl
 if [ ! -f .env ]; then
     step "writing .env"
     cat >.env <<END

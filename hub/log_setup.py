@@ -53,6 +53,7 @@ def set_up_logging(level: str, *, log_file: Path | None = None) -> None:
         processors=[
             structlog.stdlib.filter_by_level,
             *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.processors.StackInfoRenderer(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],

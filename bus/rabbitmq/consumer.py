@@ -1,5 +1,6 @@
 """A consumer on one channel."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -93,8 +94,9 @@ class Consumer:
 
     def _end(self) -> None:
         self._live = False
-        self._channel.on_consumer_cancel_callbacks.discard(self._on_broker_cancel)
         self._channel_closing.cancel()
+        # Not at once: the library may be going through these callbacks, of which this is one.
+        asyncio.get_running_loop().call_soon(self._channel.on_consumer_cancel_callbacks.discard, self._on_broker_cancel)
 
 
 async def ack(message: DeliveredMessage, *, multiple: bool = False) -> None:

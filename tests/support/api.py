@@ -22,14 +22,16 @@ class Api:
         assert status == 200, body
         self._session.headers["Authorization"] = f"Bearer {body['access_token']}"
 
-    async def call(
-        self, method: str, path: str, body: object = None, **options: Any
-    ) -> tuple[int, "aiohttp.typedefs.LooseHeaders", Any]:
+    async def call(self, method: str, path: str, body: object = None, **options: Any) -> tuple[int, dict[str, str], Any]:
         """One request."""
         if body is not None:
             options["json"] = body
         async with self._session.request(method, path, **options) as answer:
-            return answer.status, dict(answer.headers), await answer.json(content_type=None)
+            return (
+                answer.status,
+                {str(name): value for name, value in answer.headers.items()},
+                await answer.json(content_type=None),
+            )
 
     async def get(self, path: str) -> Any:
         """The body of a request that must succeed."""

@@ -94,7 +94,7 @@ async def test_thousands_of_records_come_without_gap_or_repeat_in_batches(bus: B
 
 async def test_a_reader_that_is_cancelled_leaves_others_alone(bus: Bus) -> None:
     batches = bus.streams.read(StreamName.LOG, None)
-    reading = asyncio.create_task(anext(batches))  # type: ignore[arg-type]
+    reading = asyncio.ensure_future(anext(batches))
     await stays_silent(asyncio.shield(reading))
     reading.cancel()
     await asyncio.wait({reading})
@@ -120,7 +120,7 @@ async def read_from(bus: Bus, after: Position) -> list[object]:
 
 
 async def test_closing_the_bus_ends_a_waiting_reader(bus: Bus) -> None:
-    reading = asyncio.create_task(anext(bus.streams.read(StreamName.LOG, None)))  # type: ignore[arg-type]
+    reading = asyncio.ensure_future(anext(bus.streams.read(StreamName.LOG, None)))
     await stays_silent(asyncio.shield(reading))
     await bus.close()
     with pytest.raises(BusClosed):

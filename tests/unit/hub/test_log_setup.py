@@ -14,6 +14,7 @@ from hub.log_setup import set_up_logging
 set_up_logging("INFO", log_file=Path(sys.argv[1]) if len(sys.argv) > 1 else None)
 log = structlog.get_logger()
 log.debug("hidden")
+log.info("Docker command: %s", "python main.py", action="docker_command")
 log.info("shown\\x1b[31m", action="test", execution_id="x\\ny")
 logging.getLogger("some.library").warning("told by %s", "a library")
 try:
@@ -28,11 +29,11 @@ def lines_of(text: str) -> list[dict[str, object]]:
 
 
 def check(records: list[dict[str, object]]) -> None:
-    assert [record["event"] for record in records] == ["shown\x1b[31m", "told by a library", "broken"]
-    assert records[0]["level"] == "info"
-    assert records[0]["execution_id"] == "x\ny"
-    assert str(records[0]["timestamp"]).endswith("Z")
-    assert "ZeroDivisionError" in str(records[2]["exception"])
+    assert [record["event"] for record in records] == ["Docker command: python main.py", "shown\x1b[31m", "told by a library", "broken"]
+    assert records[1]["level"] == "info"
+    assert records[1]["execution_id"] == "x\ny"
+    assert str(records[1]["timestamp"]).endswith("Z")
+    assert "ZeroDivisionError" in str(records[3]["exception"])
 
 
 def test_o6_on_a_pipe_each_record_is_one_line_of_json_with_control_characters_escaped() -> None:

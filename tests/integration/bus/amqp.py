@@ -1,0 +1,40 @@
+"""A plain AMQP client beside the bus, as anybody may have one."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aio_pika
+from aio_pika.abc import AbstractChannel
+
+from bus import topology
+
+
+@asynccontextmanager
+async def channel_to(url: str) -> AsyncIterator[AbstractChannel]:
+    """A channel on a connection of its own."""
+    async with await aio_pika.connect(url) as connection:
+        yield await connection.channel(on_return_raises=True)
+
+
+async def publish(channel: AbstractChannel, exchange: str, key: str, message: aio_pika.Message) -> None:
+    """Publish and wait for the confirm."""
+    await (await channel.get_exchange(exchange)).publish(message, key)
+
+
+async def ready_and_consumers(channel: AbstractChannel, queue: str) -> tuple[int, int]:
+    """How many messages wait in a queue, and how many consumers it has."""
+    declared = (await channel.declare_queue(queue, passive=True)).declaration_result
+    return declared.message_count or 0, declared.consumer_count or 0
+
+
+async def dead_letters(channel: AbstractChannel, number: int) -> list[aio_pika.abc.AbstractIncomingMessage]:
+    """So many dead letters, taken away."""
+    found: list[aio_pika.abc.AbstractIncomingMessage] = []
+    queue = await channel.get_queue(topology.DEAD)
+    async with queue.iterator(timeout=15) as letters:
+        async for letter in letters:
+            await letter.ack()
+            found.append(letter)
+            if len(found) == number:
+                break
+    return found
