@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import structlog
 
+from bus.backoff import Backoff
 from bus.errors import BusUnavailable
 from bus.ports import Announcements, Holder
 from gateway.errors import ViewUnavailable
-from hub.backoff import Backoff
 from hub.transitions import StoredTransition, Transitions
 
 _log = structlog.get_logger()

@@ -8,6 +8,7 @@ from enum import StrEnum
 import structlog
 import typer
 
+from bus.backoff import Backoff
 from bus.errors import BusUnavailable
 from bus.open import make_bus
 from bus.ports import Bus
@@ -15,7 +16,6 @@ from gateway.app import make_app
 from gateway.server import serve as listen
 from hub import accounts
 from hub.announcer import Announcer
-from hub.backoff import Backoff
 from hub.catalogues import Catalogues
 from hub.config_file import ConfigFile
 from hub.endings import Endings

@@ -6,11 +6,11 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from bus.backoff import Backoff
 from bus.errors import BusUnavailable
 from bus.messages import Batch, StreamName
 from bus.ports import Streams
 from gateway.errors import ViewUnavailable
-from hub.backoff import Backoff
 from hub.endings import Endings
 from hub.log_entries import Skip
 from hub.view import View

@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 from aiodocker.exceptions import DockerError
 
+from bus.backoff import Backoff
 from runner import labels
-from runner.backoff import Backoff
 from runner.container_config import create_body
 from runner.docker_connection import DockerConnection
 from runner.docker_images import DockerImages, image_not_found
@@ -141,7 +141,7 @@ class DockerEngine:
             except EngineUnavailable as error:
                 run.connection_lost = True
                 log.warning("output interrupted", action="output_interrupted", container=name, error=str(error))
-                await asyncio.sleep(backoff.next_seconds())
+                await backoff.pause()
             except ContainerGone:
                 return  # wait() reports it
 
@@ -158,7 +158,7 @@ class DockerEngine:
                 if (run := self._runs.get(name)) is not None:
                     run.connection_lost = True
                 log.warning("Docker was lost while a program runs", action="engine_lost", container=name, error=str(error))
-                await asyncio.sleep(backoff.next_seconds())
+                await backoff.pause()
 
     async def _wait_once(self, name: str) -> None:
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from runner.backoff import Backoff
+from bus.backoff import Backoff
 from runner.endings import Ending, Interruption, interrupted_by_restart, never_ran, ran
 from runner.engine import Engine, Exit
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, Interrupted, JournalError
@@ -130,7 +130,7 @@ class Execution:
                 break
             except EngineUnavailable as error:
                 self._log.warning("container not removed yet", action="container_not_removed", error=str(error))
-                await asyncio.sleep(backoff.next_seconds())
+                await backoff.pause()
         await self._journal.forget(self._claimed)
 
     async def _run(self) -> tuple[Ending, list[Piece], StreamSummary, StreamSummary]:
@@ -213,7 +213,7 @@ class Execution:
             except EngineUnavailable as error:
                 if time.monotonic() > give_up_at:
                     raise CannotRun(Reason.DOCKER_UNAVAILABLE, f"Docker is not available: {error}") from error
-                await asyncio.sleep(backoff.next_seconds())
+                await backoff.pause()
 
     async def _start(self, spec: RunSpec) -> None:
         # On disk before the order is given: a runner that comes back never gives the order again.
@@ -271,7 +271,7 @@ class Execution:
                 await self._engine.stop(self.name, self.stop_grace_seconds)
             except EngineUnavailable as error:
                 self._log.warning("program not stopped yet", action="execution_not_stopped", error=str(error))
-                await asyncio.sleep(backoff.next_seconds())
+                await backoff.pause()
             else:
                 return
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import structlog
 
+from bus.backoff import Backoff
 from bus.errors import BusUnavailable
 from bus.messages import Message
 from bus.ports import Streams
-from runner.backoff import Backoff
 from runner.journal import Journal, Waiting
 from schemas.events import CONTENT_TYPE
 
@@ -36,7 +36,7 @@ class Outbox:
             self._journal.reports_waiting.clear()
             while reports := await self._journal.next_reports(_AT_ONCE):
                 if not await self._tell(reports):
-                    await asyncio.sleep(self._backoff.next_seconds())
+                    await self._backoff.pause()
 
     async def flushed(self, limit_seconds: float) -> bool:
         """Wait until nothing waits; false where that did not happen within the limit."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import structlog
 
+from bus.backoff import Backoff
 from bus.errors import BusUnavailable
 from bus.messages import Claim, Decision
 from bus.ports import Bus, Delivery
-from runner.backoff import Backoff
 from runner.engine import ContainerState, Engine, Found
 from runner.engine_watch import EngineWatch
 from runner.errors import EngineUnavailable, Interrupted
@@ -163,7 +163,7 @@ class Runner:
                 await self._engine.destroy(name)
             except EngineUnavailable as error:
                 log.warning("container not removed yet", action="container_not_removed", container=name, error=str(error))
-                await asyncio.sleep(backoff.next_seconds())
+                await backoff.pause()
             else:
                 return
 
@@ -174,7 +174,7 @@ class Runner:
                 return await self._engine.list_ours()
             except EngineUnavailable as error:
                 log.warning("containers can't be listed", action="engine_away", error=str(error))
-                await unless(self._stopping, asyncio.sleep(backoff.next_seconds()))
+                await unless(self._stopping, backoff.pause())
 
     # Taking commands
 
@@ -187,7 +187,7 @@ class Runner:
                     delivery = await self._take()
                 except BusUnavailable as error:
                     log.warning("no commands: the bus is away", action="take_failed", error=str(error))
-                    await unless(self._stopping, asyncio.sleep(backoff.next_seconds()))
+                    await unless(self._stopping, backoff.pause())
                     continue
                 backoff.reset()
                 if delivery is not None:
@@ -282,7 +282,7 @@ class Runner:
                 return await self._bus.decisions.decide(claim)
             except BusUnavailable as error:
                 log.warning("decision delayed", action="decision_delayed", execution_id=claimed.execution_id, error=str(error))
-                await asyncio.sleep(backoff.next_seconds())
+                await backoff.pause()
 
     async def _settle(self, settling: Awaitable[None], what: str) -> None:
         try:

@@ -58,11 +58,6 @@ class EmbeddedBus:
         return self._announcements
 
     @property
-    def commits(self) -> int:
-        """How often the disk was waited for."""
-        return self._store.commits
-
-    @property
     def state(self) -> BusState:
         """How the bus is now."""
         return BusState(connected=self._store.is_open, problem=self._store.problem)

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -83,17 +83,17 @@ class Store:
         loop = asyncio.get_running_loop()
         self._writer = self._writer or ThreadPoolExecutor(max_workers=1, thread_name_prefix="bus writer")
         self._reader = self._reader or ThreadPoolExecutor(max_workers=1, thread_name_prefix="bus reader")
-        lock = FileLock(self._path.with_suffix(".lock"))
-        try:
-            self._database = await loop.run_in_executor(self._writer, connect, self._path)
-            self._reading = await loop.run_in_executor(self._reader, connect_reader, self._path)
-        except sqlite3.Error as error:
-            lock.release()
-            raise BusUnavailable(f"the file {self._path} can't be opened: {error}") from error
-        except BaseException:
-            lock.release()
-            raise
-        self._lock = lock
+        with ExitStack() as undo:
+            try:
+                lock = FileLock(self._path.with_suffix(".lock"))
+                undo.callback(lock.release)
+                database = await loop.run_in_executor(self._writer, connect, self._path)
+                undo.callback(database.close)
+                reading = await loop.run_in_executor(self._reader, connect_reader, self._path)
+            except (OSError, sqlite3.Error) as error:
+                raise BusUnavailable(f"the file {self._path} can't be opened: {error}") from error
+            undo.pop_all()
+        self._lock, self._database, self._reading = lock, database, reading
         self._problem = None
 
     async def close(self) -> None:

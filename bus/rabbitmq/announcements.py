@@ -36,7 +36,6 @@ class RabbitAnnouncements:
             yield holder
         finally:
             renewing.cancel()
-            await asyncio.wait({renewing})
             await holder.release()
 
     @asynccontextmanager

@@ -18,12 +18,12 @@ from bus.rabbitmq.leniency import tolerate_foreign_properties
 
 log = structlog.get_logger()
 
-#: Seconds between heartbeats; a half-open connection is noticed after two or three of them.
+#: Seconds between heartbeats; a half-open connection is noticed after three of them.
 HEARTBEAT_SECONDS = 10
 #: Seconds for one attempt to connect.
 CONNECT_LIMIT_SECONDS = 5.0
 #: Seconds for a connection to say goodbye.
-CLOSE_LIMIT_SECONDS = 5.0
+CLOSE_LIMIT_SECONDS = 3.0
 #: Longest pause between two attempts, in seconds: how long a broker that is back may wait for us.
 RECONNECT_PAUSE_SECONDS = 2.0
 

@@ -1,7 +1,7 @@
 """A consumer on one channel."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiormq.abc
@@ -10,7 +10,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
 from bus.errors import BusUnavailable
-from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, bounded
+from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, CLIENT_ERRORS, bounded, describe
 
 
 class Consumer:
@@ -105,7 +105,7 @@ async def ack(message: DeliveredMessage, *, multiple: bool = False) -> None:
     Raises:
         BusUnavailable: its channel is gone; the broker delivers it again.
     """
-    await bounded(message.channel.basic_ack(_tag(message), multiple=multiple), CALL_LIMIT_SECONDS, "acknowledging")
+    await _send(message.channel.basic_ack(_tag(message), multiple=multiple, wait=False), "acknowledging")
 
 
 async def give_back(message: DeliveredMessage) -> None:
@@ -114,7 +114,19 @@ async def give_back(message: DeliveredMessage) -> None:
     Raises:
         BusUnavailable: its channel is gone; the broker delivers it again anyway.
     """
-    await bounded(message.channel.basic_nack(_tag(message), requeue=True), CALL_LIMIT_SECONDS, "giving back")
+    await _send(message.channel.basic_nack(_tag(message), requeue=True, wait=False), "giving back")
+
+
+async def _send(sending: Awaitable[None], doing: str) -> None:
+    # The broker answers neither. What is waited for is a place in the connection's line of frames, where a dead peer keeps
+    # all of them.
+    try:
+        async with asyncio.timeout(CALL_LIMIT_SECONDS):
+            await sending
+    except TimeoutError as error:
+        raise BusUnavailable(f"{doing} took longer than {CALL_LIMIT_SECONDS:g} s") from error
+    except CLIENT_ERRORS as error:
+        raise BusUnavailable(f"{doing} failed: {describe(error)}") from error
 
 
 def _tag(message: DeliveredMessage) -> int:

@@ -12,7 +12,7 @@ from aio_pika.exceptions import DeliveryError
 from aiormq.abc import DeliveredMessage
 
 from bus import topology
-from bus.errors import BusClosed, BusUnavailable
+from bus.errors import BusClosed, BusError, BusUnavailable
 from bus.messages import Message
 from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, bounded
 from bus.rabbitmq.connection import close_quietly, connect, loss_of, open_channel
@@ -99,7 +99,7 @@ class RabbitHolder:
             await asyncio.wait({self._lost}, timeout=RENEW_SECONDS)
             try:
                 await self._replace_checkpoint(None)
-            except BusUnavailable as error:
+            except BusError as error:
                 self._lose(str(error))
 
     async def release(self) -> None:

@@ -14,17 +14,16 @@ def tolerate_foreign_properties() -> None:
     deeply nested headers, which ends the connection. The message would come again on the next one: whoever may publish a
     command could keep every reader of the log away for ever. What is unreadable is replaced or left out instead.
     """
-    return
     decode.METHODS["shortstr"] = _short_text
-    return
     decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = _time
-    return
     decode.METHODS["table"] = _headers
 
 
 def _short_text(value: bytes) -> tuple[int, str]:
     length = value[0]
-    return length + 1, value[1 : length + 1].decode("utf-8", errors="replace")
+    text = value[1 : length + 1].decode("utf-8", errors="replace")
+    # One byte for each that can't be read: the text may travel on, and must not have become too long for that.
+    return length + 1, text.replace("\ufffd", "?")
 
 
 def _time(value: bytes) -> tuple[int, datetime.datetime | None]:

@@ -6,10 +6,9 @@ import time
 from contextlib import aclosing
 from uuid import uuid4
 
-import aio_pika
 import aiormq
 import pytest
-from pamqp import base, commands
+from pamqp import commands
 
 from bus import topology
 from bus.errors import BusUnavailable
@@ -65,7 +64,7 @@ async def test_b4_nothing_is_lost_across_a_restart_and_who_waits_goes_on(own_bro
             started = time.monotonic()
             with pytest.raises(BusUnavailable):
                 await bus.commands.waiting("default")
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 2
             with pytest.raises(BusUnavailable):
                 await holder.announce("execution.running.p", report("x"))
             with pytest.raises(BusUnavailable):
@@ -209,6 +208,7 @@ def properties_that_nobody_should_send() -> dict[str, bytes]:
     table = struct.pack(">I", len(deep)) + deep
     return {
         "text that is not UTF-8": struct.pack(">H", 0x0080) + b"\x03\xff\xfe\x00",
+        "as much as fits of what is not UTF-8": struct.pack(">H", 0x0480) + (b"\xff" + b"\xff" * 255) * 2,
         "a correlation id that is not UTF-8": struct.pack(">H", 0x0400) + b"\x02\xc3\x28",
         "a time in a far future": struct.pack(">H", 0x0040) + struct.pack(">Q", 2**63 - 1),
         "a time beyond all": struct.pack(">H", 0x0040) + struct.pack(">Q", 2**64 - 1),
@@ -264,7 +264,6 @@ async def test_no_property_of_a_message_keeps_readers_away(rabbits: Buses, case:
 async def publish_raw(channel: aiormq.abc.AbstractChannel, exchange: str, key: str, properties: bytes) -> None:
     raw = RawProperties(message_id="x")
     raw.raw = properties
-    assert isinstance(raw, base.BasicProperties)
     await asyncio.wait_for(channel.basic_publish(b"{}", exchange=exchange, routing_key=key, properties=raw), 5)
 
 
@@ -278,11 +277,9 @@ async def test_a_named_subscriber_misses_nothing_across_a_lost_connection(own_br
         assert [(await soon(anext(announcements))).message.id for _ in range(3)] == ["a", "b", "c"]
 
 
-async def test_a_confirm_that_never_comes_is_given_up_in_time(rabbits: Buses) -> None:
-    """A stranger deletes the control stream: proposals have nowhere to go, and that is said."""
+async def test_a_report_that_nothing_takes_is_not_lost_in_silence(rabbits: Buses) -> None:
     bus = await rabbits.open()
     async with channel_to(rabbits.url) as channel:
         await channel.queue_delete(topology.LOG)
     with pytest.raises(BusUnavailable, match="no stream"):
         await soon(bus.streams.append(StreamName.LOG, "execution.running.p", report("a")))
-    assert aio_pika.__version__

@@ -64,7 +64,7 @@ def test_a4_every_claim_is_required(claim: str) -> None:
         {"sub": 7},
         {"exp": "soon"},
     ],
-    ids=str,
+    ids=lambda changes: next(iter(changes)),
 )
 def test_a4_wrong_claims_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidToken):
@@ -84,7 +84,7 @@ def test_a4_wrong_claims_are_refused(changes: dict[str, Any]) -> None:
         encoded() + "x",
         encoded().rpartition(".")[0] + ".",
     ],
-    ids=lambda token: token[-12:],
+    ids=["other key", "longer hash", "no signature", "nothing", "three words", "dots", "not ascii", "one more", "cut off"],
 )
 def test_a4_forged_and_garbled_tokens_are_refused(token: str) -> None:
     with pytest.raises(InvalidToken):

@@ -29,7 +29,12 @@ def lines_of(text: str) -> list[dict[str, object]]:
 
 
 def check(records: list[dict[str, object]]) -> None:
-    assert [record["event"] for record in records] == ["Docker command: python main.py", "shown\x1b[31m", "told by a library", "broken"]
+    assert [record["event"] for record in records] == [
+        "Docker command: python main.py",
+        "shown\x1b[31m",
+        "told by a library",
+        "broken",
+    ]
     assert records[1]["level"] == "info"
     assert records[1]["execution_id"] == "x\ny"
     assert str(records[1]["timestamp"]).endswith("Z")

@@ -1,0 +1,65 @@
+"""The first proposal decides: the table against the sentence it stands for."""
+
+import sqlite3
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus import decision_table
+from bus.messages import Claim, Decision, End, Proposal
+
+CLAIMS = st.builds(
+    Claim,
+    execution_id=st.sampled_from("ab"),
+    attempt=st.integers(1, 3),
+    epoch=st.just("e"),
+    nonce=st.sampled_from("xyz"),
+    digest=st.just("d"),
+)
+ENDS = st.builds(
+    End, execution_id=st.sampled_from("ab"), reason=st.sampled_from(["cancelled", "expired"]), requested_by=st.none()
+)
+
+
+def by_the_sentence(order: list[Proposal], execution_id: str, attempt: int) -> Decision | None:
+    """The first of the attempt's claims and the execution's ends."""
+    for proposal in order:
+        if proposal.execution_id == execution_id and (isinstance(proposal, End) or proposal.attempt == attempt):
+            return proposal
+    return None
+
+
+@given(st.lists(CLAIMS | ENDS, max_size=12))
+def test_the_first_of_an_attempts_claims_and_the_executions_ends_decides(order: list[Proposal]) -> None:
+    database = sqlite3.connect(":memory:")
+    database.executescript(decision_table.SCHEMA)
+    try:
+        for number, proposal in enumerate(order):
+            decision_table.apply(database, proposal)
+            so_far = order[: number + 1]
+            for execution_id in "ab":
+                for attempt in (1, 2, 3):
+                    expected = by_the_sentence(so_far, execution_id, attempt)
+                    assert decision_table.find(database, execution_id, attempt) == expected
+            assert decision_table.answer(database, proposal) is not None
+        made = [decision for _, decision in decision_table.after(database, 0, 100)]
+        assert made == [proposal for proposal in made if proposal in order]
+        assert decision_table.last_sequence(database) >= len(made)
+    finally:
+        database.close()
+
+
+def test_who_proposed_an_end_learns_of_the_claim_that_came_before_it() -> None:
+    database = sqlite3.connect(":memory:")
+    database.executescript(decision_table.SCHEMA)
+    claims = [Claim(execution_id="a", attempt=attempt, epoch="e", nonce="n", digest="d") for attempt in (1, 2)]
+    end = End(execution_id="a", reason="cancelled", requested_by="ana")
+    try:
+        for claim in claims:
+            decision_table.apply(database, claim)
+        assert decision_table.answer(database, end) is None
+        decision_table.apply(database, end)
+        assert decision_table.answer(database, end) == claims[1]
+        assert decision_table.find(database, "a", 3) == end
+    finally:
+        database.close()

@@ -1,0 +1,93 @@
+"""Names, keys and patterns."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus import topology
+from bus.messages import StreamName
+
+WORD = st.sampled_from(["a", "b", "execution"])
+PATTERN = st.lists(st.sampled_from(["a", "b", "execution", "*", "#"]), min_size=1, max_size=5)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key", "expected"),
+    [
+        ("execution.#", "execution.failed.p", True),
+        ("execution.#", "execution", True),
+        ("execution.*.billing_bot", "execution.failed.billing_bot", True),
+        ("execution.*", "execution.failed.p", False),
+        ("execution.failed.#", "execution.running.p", False),
+        ("#", "anything.at.all", True),
+        ("#.p", "execution.failed.p", True),
+        ("*", "two.words", False),
+        ("execution.failed", "execution.failedx", False),
+    ],
+)
+def test_a_pattern_matches_as_a_topic_exchange_does(pattern: str, key: str, expected: bool) -> None:
+    assert topology.matches([pattern], key) is expected
+
+
+@given(PATTERN, st.lists(WORD, min_size=1, max_size=6))
+def test_a_pattern_matches_like_the_regular_expression_of_its_words(pattern: list[str], words: list[str]) -> None:
+    pieces = {"*": r"[^.]+\.", "#": r"(?:[^.]+\.)*"}
+    expression = "".join(pieces.get(word, re.escape(word) + r"\.") for word in pattern)
+    expected = re.fullmatch(expression, ".".join(words) + ".") is not None
+    assert topology.matches([".".join(pattern)], ".".join(words)) is expected
+
+
+def test_no_pattern_matches_nothing() -> None:
+    assert not topology.matches([], "execution.failed.p")
+
+
+@pytest.mark.parametrize("name", ["#", "*", "a.b", "", "a b", "x" * 65, "default\n"])
+def test_a_pool_is_one_plain_word(name: str) -> None:
+    with pytest.raises(ValueError, match="can't name a pool"):
+        topology.execute_key(name)
+    with pytest.raises(ValueError, match="can't name a pool"):
+        topology.work_queue(name)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "#", "x" * 129])
+def test_a_subscription_has_a_plain_name(name: str) -> None:
+    with pytest.raises(ValueError, match="can't name a subscription"):
+        topology.subscriber_queue(name)
+
+
+def test_a_work_queue_never_drops_what_was_confirmed() -> None:
+    arguments = topology.work_queue("default").arguments
+    assert arguments["x-queue-type"] == "quorum"
+    assert arguments["x-overflow"] == "reject-publish"
+    assert arguments["x-dead-letter-strategy"] == "at-least-once"
+    assert arguments["x-dead-letter-routing-key"] == topology.DEAD
+
+
+def test_a_command_lives_a_third_as_long_as_its_decision_can_be_read() -> None:
+    assert topology.work_queue("default").arguments["x-message-ttl"] == 24 * 3600 * 1000
+    assert topology.QUEUES_BY_NAME[topology.CONTROL].arguments["x-max-age"] == "3D"
+
+
+def test_b8_every_stream_with_an_age_has_segments_small_enough_for_it() -> None:
+    streams = [queue for queue in topology.QUEUES if queue.arguments["x-queue-type"] == "stream"]
+    assert {stream.name for stream in streams} == {"hub.log", "hub.output", "hub.control", "hub.leases", "hub.state"}
+    for stream in streams:
+        assert int(stream.arguments["x-stream-max-segment-size-bytes"]) <= 100_000_000
+        assert ("x-max-age" in stream.arguments) is (stream.name != topology.STATE)
+
+
+def test_b3_the_log_is_bound_for_each_pool_and_never_by_a_wildcard() -> None:
+    assert not [binding for binding in topology.BINDINGS if binding.exchange == topology.COMMANDS and "#" in binding.key]
+    work, log = topology.pool_bindings("other")
+    assert (work.key, work.queue) == ("execute.other", "hub.work.other")
+    assert (log.key, log.queue) == ("execute.other", topology.LOG)
+
+
+def test_a_report_has_a_key_of_its_stream() -> None:
+    topology.check_report_key(StreamName.LOG, "execution.running.p")
+    topology.check_report_key(StreamName.OUTPUT, "output.p.x")
+    for stream, key in ((StreamName.LOG, "output.p.x"), (StreamName.OUTPUT, "control.claim"), (StreamName.LOG, "execution")):
+        with pytest.raises(ValueError, match="begins with"):
+            topology.check_report_key(stream, key)
