@@ -54,10 +54,17 @@ class Commands(Protocol):
         """
 
     async def stop_taking(self) -> None:
-        """Stop consuming and return what was pushed but not handed out. Deliveries in hand stay valid. Safe to repeat."""
+        """Stop consuming and return what was pushed but not handed out. Deliveries in hand stay valid. Safe to repeat.
+
+        To be called while nobody waits in :meth:`take`, which would begin to consume again when it is called next.
+        """
 
     async def waiting(self, pool: str) -> int:
-        """How many commands wait in the pool's queue. May be up to a second old."""
+        """How many commands wait in the pool's queue. May be up to a second old.
+
+        Raises:
+            UnknownPool: the pool has no work queue.
+        """
 
 
 class Decisions(Protocol):
@@ -105,6 +112,8 @@ class Holder(Protocol):
     async def announce(self, key: str, message: Message) -> None:
         """Publish to every subscriber that bound the key; confirmed when this returns. In order of the calls.
 
+        A subscriber's own queue that refuses (because it is full, and set to) is passed over: it must not stop the others.
+
         Raises:
             BusUnavailable: the lock may be lost: leave the context, and hold again.
         """
@@ -131,7 +140,12 @@ class Announcements(Protocol):
         """Announcements whose key matches a topic pattern (``*`` one word, ``#`` any number), from entering the context on.
 
         With a ``name`` the subscription is durable and bounded (the oldest are dropped when full): what is announced while
-        nobody is there waits. An announcement may come twice, with the same message id.
+        nobody is there waits. An announcement may come twice, with the same message id. The last one handed out counts as dealt
+        with when the next one is asked for, or the context is left without an error.
+
+        Raises:
+            BusUnavailable: from the iterator, without a name: the connection was lost, and something may have been missed.
+            ValueError: the name can't name a queue.
         """
 
 
@@ -159,6 +173,8 @@ class Bus(Protocol):
 
         Raises:
             BusUnavailable: the server can't be reached now; trying again later is right.
+            BusInUse: another process has the embedded bus open; trying again is of no use before it has ended.
+            ValueError: a pool has a name that can't be part of a routing key.
         """
 
     async def close(self) -> None:

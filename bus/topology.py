@@ -2,27 +2,21 @@
 
 ::
 
-    gateways,         ┌─────────────┐  execute.<pool>   ┌─────────────────┐
-    any publisher ───▶│hub.commands │──────────┬───────▶│ hub.work.<pool> │──▶ runners of the pool
-                      └─────┬───────┘          │        └────────┬────────┘
-                            │ cancel           │                 └ expired, rejected ──▶ hub.dead
-                            │                  ▼
-                            │           ╔═════════════╗
-                            │           ║   hub.log   ║──▶ projectors
-                            │           ╚═════════════╝
-                            │                  ▲ execution.#
-    runners,          ┌─────┼───────┐          │
-    the holder ──────▶│hub.reports  │──────────┘
-                      └─────┼───┬───┘ output.#  ──▶ ║ hub.output ║──▶ projectors
-                            │   ├──── control.# ──▶ ║ hub.control║──▶ every runner, the holder
-                            └───┼─────────────────▶ ║ hub.control║
-                                ├──── lease.#   ──▶ ║ hub.leases ║
-                                └──── state.#   ──▶ ║ hub.state  ║
+                       ┌────────────────┐ execute.<pool> ─▶ [hub.work.<pool>] ──▶ runners of the pool
+    gateways,          │                │                        └ rejected, expired, too often ──▶ [hub.dead]
+    any publisher ────▶│  hub.commands  │ execute.<pool> ─▶ ║hub.log║ ──▶ projectors
+                       └────────────────┘ cancel ─────────▶ ║hub.control║ ──▶ every runner, the holder
 
-                      ┌──────────────┐ execution.<status>.<program_id>
-    the holder ──────▶│hub.executions│──────────▶ every subscriber's queue
-                      └──────────────┘
-    hub.announcer: one message, the checkpoint; who holds it is the holder.
+                       ┌────────────────┐ execution.# ────▶ ║hub.log║
+    runners,           │                │ output.# ───────▶ ║hub.output║ ──▶ projectors
+    the holder ───────▶│  hub.reports   │ control.# ──────▶ ║hub.control║
+                       │                │ lease.# ────────▶ ║hub.leases║
+                       └────────────────┘ state.# ────────▶ ║hub.state║
+
+                       ┌────────────────┐ execution.<status>.<program_id>
+    the holder ───────▶│ hub.executions │─────────────▶ every subscriber's queue, [hub.subscriber.<name>] among them
+                       └────────────────┘
+    [hub.announcer]: one message, the checkpoint; who has it in hand is the holder.
 
 Double lines are streams: records stay after they were read. No subscriber's queue is bound to ``hub.commands`` or
 ``hub.reports``, where one that refuses would turn the confirm of a command that was taken into a nack.

@@ -1,7 +1,6 @@
 """Accepting: from a request to a command that the bus has confirmed."""
 
 import asyncio
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,14 +12,13 @@ from bus.messages import Message
 from bus.ports import Commands
 from gateway import problems
 from gateway.errors import OverlayFull, Refused
-from gateway.masking import mask_parameters
 from gateway.overlay import Overlay
 from gateway.ports import Catalogues
 from schemas.commands import ExecuteProgram, parse_execute
 from schemas.errors import MalformedCommand
 from schemas.executions import Execution
 from schemas.ids import new_execution_id
-from schemas.programs import Program
+from schemas.masking import parameters_line
 from schemas.status import Status
 from schemas.times import utc_now
 
@@ -28,9 +26,6 @@ log = structlog.get_logger()
 
 #: Seconds in which a request is accepted or refused, however the bus is.
 LIMIT_SECONDS = 1.8
-
-#: Characters of parameter names that a log line shows.
-_LOGGED_NAMES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +83,7 @@ class Intake:
 
         await self._admit(pool, deadline)
         publishing = asyncio.create_task(
-            self._publish(pool, message, execution, deadline, parameters_line=_parameters_line(program, parameters)),
+            self._publish(pool, message, execution, deadline, parameters_line=parameters_line(program.parameters, parameters)),
             name=f"publish {execution.execution_id}",
         )
         self._publishing.add(publishing)
@@ -166,10 +161,3 @@ def _message(execution: Execution, parameters: dict[str, Any]) -> Message:
             problems.invalid_body("the parameters are nested too deeply, or hold text that is not Unicode", "not_json")
         ) from error
     return Message(id=execution.execution_id, body=body, timestamp=execution.accepted_at)
-
-
-def _parameters_line(program: Program, parameters: dict[str, Any]) -> str:
-    configured = mask_parameters(program.parameters) if program.parameters else "(none)"
-    # Values of request parameters are never logged: any of them may be a secret.
-    names = json.dumps(sorted(parameters))[:_LOGGED_NAMES]
-    return f"Program parameters: {configured}; from the request: {names}"

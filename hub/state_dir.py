@@ -15,7 +15,5 @@ def make_state_dir(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o700)
     except OSError as error:
-        raise SettingsError(
-            f"the state directory {path} can't be used ({error.strerror}): set HUB_STATE_DIR"
-        ) from error
+        raise SettingsError(f"the state directory {path} can't be used ({error.strerror}): set HUB_STATE_DIR") from error
     return path

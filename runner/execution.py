@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shlex
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,6 @@ from runner.engine import Engine, Exit
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, Interrupted, JournalError
 from runner.identity import Identity
 from runner.journal import Claimed, Journal, Report
-from runner.masking import masked, masked_argv
 from runner.output import Capture, Piece, pump
 from runner.ports import Catalogues
 from runner.program_files import gather
@@ -24,7 +22,8 @@ from runner.run_spec import HostPaths, Owner, RunSpec, container_name, plan
 from runner.waiting import cancel, unless
 from schemas.catalogue import Catalogue
 from schemas.events import Ended, ExecutionEvent, OutputChunk, OutputEvent, Running
-from schemas.ids import is_program_id
+from schemas.ids import routable_program_id
+from schemas.masking import masked_command_line, parameters_line
 from schemas.output import StreamSummary
 from schemas.programs import Program
 from schemas.reasons import Reason
@@ -65,8 +64,7 @@ class Execution:
         self._do_not_start = asyncio.Event()
         self._stop = asyncio.Event()
         self._started_at = claimed.started_at
-        typed = claimed.command.program_id
-        self._program_id = claimed.program_id or (typed if is_program_id(typed) else "unknown")
+        self._program_id = claimed.program_id or routable_program_id(claimed.command.program_id)
         self._container_may_exist = container_may_exist
         self._log = log.bind(execution_id=claimed.execution_id, attempt=claimed.attempt)
         #: Seconds that stopping its program may take, SIGKILL excluded.
@@ -178,7 +176,7 @@ class Execution:
 
     async def _plan(self, catalogue: Catalogue, program: Program) -> RunSpec:
         command, around = self._claimed.command, self._around
-        self._log.info("Program parameters: %s", masked(command.parameters), action="program_parameters")
+        self._log.info(parameters_line(program.parameters, command.parameters), action="program_parameters")
         files = await asyncio.to_thread(gather, program, catalogue.project_dir)
         project_dir = catalogue.project_dir.absolute()
         spec = plan(
@@ -193,7 +191,7 @@ class Execution:
             now=utc_now(),
         )
         self.stop_grace_seconds = spec.stop_grace_seconds
-        command_line = shlex.join([spec.image, *masked_argv(spec.argv or spec.arguments)])
+        command_line = masked_command_line([spec.image, *(spec.argv or spec.arguments)])
         self._log.info("Docker command: %s", command_line, action="docker_command")
         return spec
 

@@ -18,7 +18,7 @@ from bus.rabbitmq.publisher import Publisher
 
 #: Seconds until an accept is confirmed or given up: a gateway must answer within two.
 ACCEPT_LIMIT_SECONDS = 1.4
-#: Seconds for counting what waits; there is nothing to count with where that takes longer.
+#: Seconds for counting what waits.
 COUNT_LIMIT_SECONDS = 1.0
 #: Seconds that a count is good for.
 COUNT_AGE_SECONDS = 1.0

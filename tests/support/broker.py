@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aio_pika
@@ -46,7 +47,9 @@ class ForeignBroker(Broker):
 
     def new_vhost_url(self) -> str:
         """The same address each time, emptied."""
-        asyncio.run(self._empty())
+        # In a thread: who asks may be in an event loop of his own.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            thread.submit(asyncio.run, self._empty()).result()
         return self._url
 
     async def _empty(self) -> None:

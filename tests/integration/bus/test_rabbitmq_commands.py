@@ -1,4 +1,4 @@
-"""What RabbitMQ alone can get wrong about commands. Trap numbers are those of docs/reliability."""
+"""What RabbitMQ alone can get wrong about commands."""
 
 import asyncio
 import time

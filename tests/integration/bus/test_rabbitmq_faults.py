@@ -3,6 +3,7 @@
 import asyncio
 import struct
 import time
+from collections.abc import Awaitable
 from contextlib import aclosing
 from uuid import uuid4
 
@@ -167,6 +168,41 @@ async def test_commands_are_decided_once_across_lost_connections(own_broker: Own
     for runner in runners:
         runner.cancel()
     await asyncio.wait(runners)
+
+
+async def position_when_held(bus: Bus) -> int | None:
+    async with bus.announcements.hold() as holder:
+        return holder.position
+
+
+async def test_b7_who_has_lost_the_lock_can_not_publish_any_more(own_broker: OwnBroker, rabbits: Buses) -> None:
+    one, other = await rabbits.open(), await rabbits.open()
+    async with other.announcements.subscribe(["#"], name="billing") as announcements:
+        async with one.announcements.hold() as holder:
+            await holder.advance(7)
+            await holder.announce("execution.running.p", report("before"))
+            successor = asyncio.create_task(position_when_held(other))
+            await stays_silent(asyncio.shield(successor))
+            await lose_connections(own_broker, rabbits)
+            await eventually(lambda: refused(holder.announce("execution.running.p", report("after"))), within_seconds=5)
+            with pytest.raises(BusUnavailable):
+                await holder.advance(8)
+            assert await soon(successor) == 7
+        seen = (await soon(anext(announcements))).message.id
+        while seen == "before":  # it may come twice
+            try:
+                seen = (await asyncio.wait_for(anext(announcements), 1)).message.id
+            except TimeoutError:
+                break
+        assert seen == "before"
+
+
+async def refused(announcing: Awaitable[None]) -> bool:
+    try:
+        await announcing
+    except BusUnavailable:
+        return True
+    return False
 
 
 async def test_t2_under_a_memory_alarm_accept_is_refused_in_time_and_state_says_why(

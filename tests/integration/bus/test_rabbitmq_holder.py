@@ -6,12 +6,11 @@ import aio_pika
 import pytest
 
 from bus import topology
-from bus.errors import BusClosed, BusUnavailable
+from bus.errors import BusClosed
 from bus.ports import Bus
 from tests.integration.bus.amqp import channel_to, ready_and_consumers
 from tests.integration.bus.conftest import Buses
 from tests.integration.bus.messages import report, soon, stays_silent
-from tests.support.broker import OwnBroker
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq]
@@ -56,37 +55,6 @@ async def test_of_several_checkpoints_the_largest_counts_and_the_others_go(rabbi
             return (await ready_and_consumers(channel, topology.ANNOUNCER))[0]
 
         assert await eventually(ready, lambda count: count == 1) == 1
-
-
-async def test_b7_who_has_lost_the_lock_can_not_publish_any_more(own_broker: OwnBroker, rabbits: Buses) -> None:
-    one, other = await rabbits.open(), await rabbits.open()
-    async with other.announcements.subscribe(["#"], name="billing") as announcements:
-        async with one.announcements.hold() as holder:
-            await holder.advance(7)
-            await holder.announce("execution.running.p", report("before"))
-            successor = asyncio.create_task(position_when_held(other))
-            await stays_silent(asyncio.shield(successor))
-            vhost = rabbits.url.rpartition("/")[2]
-            await asyncio.to_thread(own_broker.control, "close_all_connections", "--vhost", vhost, "a test")
-            await eventually(lambda: refused(holder.announce("execution.running.p", report("after"))), within_seconds=5)
-            with pytest.raises(BusUnavailable):
-                await holder.advance(8)
-            assert await soon(successor) == 7
-        seen = (await soon(anext(announcements))).message.id
-        while seen == "before":  # it may come twice
-            try:
-                seen = (await asyncio.wait_for(anext(announcements), 1)).message.id
-            except TimeoutError:
-                break
-        assert seen == "before"
-
-
-async def refused(announcing: object) -> bool:
-    try:
-        await announcing  # type: ignore[misc]
-    except BusUnavailable:
-        return True
-    return False
 
 
 async def test_closing_the_bus_ends_the_wait_for_the_lock(rabbits: Buses) -> None:

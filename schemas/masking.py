@@ -1,14 +1,27 @@
-"""Secrets in command-line parameters, made unreadable for logs."""
+"""What service logs may show of the parameters that people give to programs."""
 
+import json
 import re
 import shlex
+from collections.abc import Iterable, Sequence
 
 MASK = "***"
+#: Characters of parameter names that a log line shows.
+_SHOWN_NAMES = 500
 
 _NAMES = r"pass(?:word|wd|phrase)?|pwd|token|secret|(?:api|access|private)?[-_]?key|credentials?|auth(?:orization)?"
 #: ``--db-password``, ``-token``, ``API_KEY``: a name that ends in a secret's word.
 _SECRET_NAME = re.compile(rf"-{{0,2}}(?:[\w.-]*[-_.])?(?:{_NAMES})", re.IGNORECASE)
 _PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)([^/@\s:]*):[^/@\s]*@")
+
+
+def parameters_line(configured: str | None, requested: Iterable[str]) -> str:
+    """``Program parameters: …``, as people grep for it.
+
+    Of what a request brought only names are shown: any of the values may be a secret.
+    """
+    shown = mask_parameters(configured) if configured else "(none)"
+    return f"Program parameters: {shown}; from the request: {json.dumps(sorted(requested))[:_SHOWN_NAMES]}"
 
 
 def mask_parameters(parameters: str) -> str:
@@ -18,10 +31,15 @@ def mask_parameters(parameters: str) -> str:
     except ValueError:
         # Quotes that don't match: what belongs to which option can't be told.
         return MASK
+    return masked_command_line(words)
+
+
+def masked_command_line(words: Sequence[str]) -> str:
+    """The words as one would type them, as a log may show them."""
     return " ".join(word if MASK in word else shlex.quote(word) for word in _mask_words(words))
 
 
-def _mask_words(words: list[str]) -> list[str]:
+def _mask_words(words: Sequence[str]) -> list[str]:
     masked = []
     value_is_secret = False
     for word in words:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.masking import mask_parameters
+from schemas.masking import mask_parameters, parameters_line
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,8 @@ from gateway.masking import mask_parameters
 )
 def test_r20_values_of_secret_options_are_masked(parameters: str, shown: str) -> None:
     assert mask_parameters(parameters) == shown
+
+
+def test_r20_of_what_a_request_brought_only_names_are_shown() -> None:
+    line = parameters_line("--token t --verbose", {"password": "hunter2", "name": "hunter3"})
+    assert line == 'Program parameters: --token *** --verbose; from the request: ["name", "password"]'
