@@ -14,7 +14,7 @@
                        └────────────────┘ state.# ────────▶ ║hub.state║
 
                        ┌────────────────┐ execution.<status>.<program_id>
-    the holder ───────▶│ hub.executions │─────────────▶ every subscriber's queue, [hub.subscriber.<name>] among them
+    the holder ───────▶│ hub.executions │ ─────────────────▶ every subscriber's queue, [hub.subscriber.<name>] among them
                        └────────────────┘
     [hub.announcer]: one message, the checkpoint; who has it in hand is the holder.
 

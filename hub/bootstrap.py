@@ -4,6 +4,7 @@ import asyncio
 import importlib.metadata
 from contextlib import AsyncExitStack
 from enum import StrEnum
+from pathlib import Path
 
 import structlog
 import typer
@@ -99,7 +100,8 @@ async def _start_runner(
     journal = Journal(hub.state_path / "journal.db")
     await journal.open()
     stack.push_async_callback(journal.close)
-    engine = DockerEngine(identity=identity, socket_path=hub.docker_host.removeprefix("unix://"))
+    socket_path = hub.docker_host.removeprefix("unix://")
+    engine = DockerEngine(identity=identity, socket_path=socket_path)
     stack.push_async_callback(engine.close)
     runner = Runner(
         bus=bus,
@@ -109,6 +111,7 @@ async def _start_runner(
         identity=identity,
         pool=hub.pool or catalogues.current.settings.pool,
         host_project_dir=hub.host_project_dir,
+        out_of_bounds=(hub.state_path, Path(socket_path)),
     )
     probes["runner"] = lambda: runner.problem
     running = tasks.start("runner", runner.run())

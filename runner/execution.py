@@ -48,6 +48,8 @@ class Surroundings:
     identity: Identity
     #: The project's folder as the engine's host sees it; ``None`` where that is how this process sees it.
     host_project_dir: Path | None = None
+    #: No program's folder may hold one of these.
+    out_of_bounds: tuple[Path, ...] = ()
     patience_seconds: float = _PATIENCE_SECONDS
 
 
@@ -177,7 +179,7 @@ class Execution:
     async def _plan(self, catalogue: Catalogue, program: Program) -> RunSpec:
         command, around = self._claimed.command, self._around
         self._log.info(parameters_line(program.parameters, command.parameters), action="program_parameters")
-        files = await asyncio.to_thread(gather, program, catalogue.project_dir)
+        files = await asyncio.to_thread(gather, program, catalogue.project_dir, around.out_of_bounds)
         project_dir = catalogue.project_dir.absolute()
         spec = plan(
             program,

@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path, PurePosixPath
@@ -37,13 +37,21 @@ class ProgramFiles:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def gather(program: Program, project_dir: Path) -> ProgramFiles:
+def gather(program: Program, project_dir: Path, out_of_bounds: Sequence[Path] = ()) -> ProgramFiles:
     """Look into the program's folder. Blocks: call it in a thread.
 
     Raises:
-        CannotRun: the folder is missing, a path leads out of it, or ``.env`` can't be read.
+        CannotRun: the folder is missing, a path leads out of it, ``.env`` can't be read, or the folder holds one of the paths
+            ``out_of_bounds``, which the program could then use.
     """
     folder = folder_of(program, project_dir)
+    real_folder = os.path.realpath(folder)
+    if any(Path(os.path.realpath(path)).is_relative_to(real_folder) for path in out_of_bounds):
+        raise CannotRun(
+            Reason.INVALID_PATH,
+            f"The folder '{program.path}' of program '{program.id}' holds the hub's own state or Docker's socket, which would"
+            " be the program's too: give the program a folder of its own",
+        )
     try:
         root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

@@ -52,14 +52,23 @@ class Runner:
         identity: Identity,
         pool: str,
         host_project_dir: Path | None = None,
+        out_of_bounds: tuple[Path, ...] = (),
     ) -> None:
+        """``host_project_dir`` is the project's folder as the engine's host sees it, where that differs; no program's folder
+        may hold a path ``out_of_bounds``.
+        """
         self._bus = bus
         self._catalogues = catalogues
         self._engine = engine
         self._journal = journal
         self._pool = pool
         self._surroundings = Surroundings(
-            engine=engine, journal=journal, catalogues=catalogues, identity=identity, host_project_dir=host_project_dir
+            engine=engine,
+            journal=journal,
+            catalogues=catalogues,
+            identity=identity,
+            host_project_dir=host_project_dir,
+            out_of_bounds=out_of_bounds,
         )
         self._slots = Slots(lambda: catalogues.current.settings.max_concurrent_executions)
         self._watch = EngineWatch(engine)

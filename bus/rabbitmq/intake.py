@@ -11,7 +11,7 @@ from aiormq.abc import DeliveredMessage
 
 from bus import topology
 from bus.backoff import Backoff
-from bus.errors import BusClosed, BusUnavailable
+from bus.errors import BusClosed, BusError, BusUnavailable
 from bus.messages import Message
 from bus.rabbitmq.connection import Link, close_quietly
 from bus.rabbitmq.consumer import Consumer, ack, give_back
@@ -197,7 +197,7 @@ class Intake:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, BusUnavailable):
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, BusError):
             log.error("taking commands failed", action="intake_failed", pool=self._pool, exc_info=error)
 
 

@@ -119,3 +119,16 @@ def test_what_the_env_file_holds_is_not_shown(folder: Path) -> None:
     files = look(folder)
     assert files.env == {"KEY": "hidden-value"}
     assert "hidden-value" not in repr(files)
+
+
+@pytest.mark.parametrize("path", [".", "..", "link", "hub"])
+def test_a_folder_that_holds_the_hubs_state_is_refused_however_it_is_spelled(tmp_path: Path, path: str) -> None:
+    project = tmp_path / "project"
+    state = project / "hub" / ".hub"
+    state.mkdir(parents=True)
+    (project / "link").symlink_to(project)
+    (project / "elsewhere").mkdir()
+    with pytest.raises(CannotRun, match="the hub's own state") as refused:
+        gather(make_program(path=path), project, (state,))
+    assert refused.value.reason is Reason.INVALID_PATH
+    gather(make_program(path="elsewhere"), project, (state,))
