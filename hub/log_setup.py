@@ -46,9 +46,12 @@ def set_up_logging(level: str, *, log_file: Path | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # Their reconnects and requests are told by our own lines, with what they mean for the hub.
-    for chatty in ("aio_pika", "aiormq", "aiohttp.access", "watchfiles"):
+    # What they say of requests and reloads, our own lines say with what it means for the hub.
+    for chatty in ("aiohttp.access", "watchfiles"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # Each lost connection is an error with a traceback to these, and one line of ours.
+    for alarmed in ("aio_pika", "aiormq"):
+        logging.getLogger(alarmed).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -9,4 +9,4 @@ export PATH="$VENV/bin:$PATH"
 ruff check .
 ruff format --check .
 mypy
-pytest -q -n 4 tests/unit
+pytest -q -n auto tests/unit

@@ -21,7 +21,8 @@ if [ "${1:-}" != --yes ] && [ -t 0 ]; then
     case $answer in [nN]*) die "without a Docker engine nothing can run" ;; esac
 fi
 apt_install docker.io
-# docker.io brings the client too; a newer one elsewhere on the PATH is as good.
+# Debian 12's docker.io brings the client along, later ones have a package for it.
+have docker || apt_install docker-cli
 
 step "starting the Docker daemon"
 if [ -d /run/systemd/system ]; then

@@ -41,11 +41,11 @@ async def take(bus: Bus, free_slots: int = 1) -> Delivery:
     return delivery
 
 
-async def collect(records: AsyncIterator[Any], number: int) -> list[Any]:
+async def collect(records: AsyncIterator[Any], number: int, *, within_seconds: float = SOON_SECONDS) -> list[Any]:
     """The next records of batches, at least so many."""
     found: list[Any] = []
     while len(found) < number:
-        batch = await soon(anext(records))
+        batch = await asyncio.wait_for(anext(records), within_seconds)
         assert batch, "a batch is never empty"
         found.extend(batch)
     return found

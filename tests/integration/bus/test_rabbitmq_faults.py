@@ -49,7 +49,7 @@ async def test_b4_nothing_is_lost_across_a_restart_and_who_waits_goes_on(own_bro
         bus.announcements.subscribe(["#"]) as unnamed,
     ):
         seen = await collect(batches, 3)
-        reading = asyncio.create_task(collect(batches, 2))
+        reading = asyncio.create_task(collect(batches, 2, within_seconds=100))
         listening = asyncio.ensure_future(anext(named))
         async with bus.announcements.hold() as holder:
             await holder.advance(2)
@@ -78,7 +78,7 @@ async def test_b4_nothing_is_lost_across_a_restart_and_who_waits_goes_on(own_bro
         async def connected() -> bool:
             return bus.state.connected
 
-        await eventually(connected, within_seconds=10)
+        await eventually(connected, within_seconds=30)
 
         # Then the waits go on
         later = command()
