@@ -34,7 +34,10 @@ if [ ! -x "$VENV/bin/python" ] || [ "$("$VENV/bin/python" -c 'import sys; print(
     rm -rf "$VENV"
     "$python" -m venv "$VENV"
 fi
-run_logged pip "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet --no-compile --require-hashes -r "$lock" \
+# Without the test tools, what is used is compiled at its first use: most never is.
+compile=--no-compile
+[ -n "$extra" ] && compile=--compile
+run_logged pip "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet "$compile" --require-hashes -r "$lock" \
     || die "pip could not install what $(basename "$lock") pins"
 # Installed editable and without its dependencies, which the lock has just brought; setuptools comes from the lock too.
 run_logged pip-hub "$VENV/bin/python" -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e "$ROOT" \
