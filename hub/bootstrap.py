@@ -11,7 +11,7 @@ import typer
 
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable
-from bus.open import make_bus
+from bus.open import EMBEDDED, make_bus
 from bus.ports import Bus
 from gateway.app import make_app
 from gateway.server import serve as listen
@@ -20,6 +20,7 @@ from hub.announcer import Announcer
 from hub.catalogues import Catalogues
 from hub.config_file import ConfigFile
 from hub.endings import Endings
+from hub.errors import SettingsError
 from hub.health import Health, Probe
 from hub.lifecycle import Supervisor, stop_on_signals
 from hub.pid_file import pid_file
@@ -51,6 +52,11 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
     hub = settings.hub
     state_dir = make_state_dir(hub.state_path)
     name = next(iter(roles)).value if len(roles) == 1 else "hub"
+    if len(roles) == 1 and hub.bus_url.get_secret_value() == EMBEDDED:
+        raise SettingsError(
+            f"the embedded bus serves one process, and a {name} alone is not enough: use  pyexecutorhub up,"
+            " or set HUB_BUS_URL to amqp://user:password@host/vhost"
+        )
     with pid_file(state_dir / f"{name}.pid"), stop_on_signals() as stop:
         catalogues = Catalogues.load(
             ConfigFile(
@@ -62,7 +68,9 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
         )
         async with AsyncExitStack() as stack:
             # Left in the opposite order: first nobody is let in, then the runner comes to rest, then the tasks, then the bus.
-            bus = make_bus(hub.bus_url.get_secret_value(), state_dir=state_dir, name=name)
+            # Gateway and runner of one host may share a state directory; what a bus keeps belongs to one process.
+            bus_dir = state_dir if name == "hub" else make_state_dir(state_dir / name)
+            bus = make_bus(hub.bus_url.get_secret_value(), state_dir=bus_dir, name=name)
             stack.push_async_callback(bus.close)
             if not await _opened(bus, catalogues.current.pools, stop):
                 return 0

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import HubMaker
-from tests.support.hub_process import HubProcess, free_port
+from tests.support.hub_process import HubProcess
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.docker
 
@@ -16,7 +17,7 @@ def run(hub: HubProcess, *words: str, **variables: str) -> subprocess.CompletedP
     """One command, beside a hub."""
     return subprocess.run(
         [sys.executable, "-m", "hub", *words, "--config", str(hub.config_path)],
-        env=hub.environment("up") | variables,
+        env=hub.environment | variables,
         cwd=hub.folder,
         capture_output=True,
         timeout=60,
@@ -56,7 +57,7 @@ def test_a1_credentials_are_shown_once_and_survive(make_hub: HubMaker) -> None:
     assert "Password: " in made
     assert run(hub, "credentials", "create", **no_preset).stdout == b""
     password = made.partition("Password: ")[2].split()[0]
-    kept = "".join(path.read_text(errors="replace") for path in (hub.folder / "state-up").iterdir() if path.is_file())
+    kept = "".join(path.read_text(errors="replace") for path in (hub.folder / "state").iterdir() if path.is_file())
     assert password not in kept
 
 
@@ -92,3 +93,10 @@ def test_a8_a_signing_key_that_is_too_short_is_refused(make_hub: HubMaker) -> No
     answer = run(make_hub(), "up", SECRET_KEY="short")
     assert answer.returncode == 2
     assert b"SECRET_KEY" in answer.stderr
+
+
+def test_a_gateway_alone_on_the_embedded_bus_is_refused_because_nobody_would_run_anything(make_hub: HubMaker) -> None:
+    for part in ("gateway", "runner"):
+        answer = run(make_hub(), part)
+        assert answer.returncode == 2
+        assert b"HUB_BUS_URL" in answer.stderr

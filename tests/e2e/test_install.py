@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hub_process import ROOT, free_port
+from tests.support.hub_process import ROOT
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 

@@ -18,6 +18,7 @@ import aio_pika
 import pytest
 
 from bus import topology
+from tests.support.ports import free_port
 
 IMAGE = "pyexecutorhub-test-rabbitmq:local"
 _LABEL = "io.pyexecutorhub.test.owner-pid"
@@ -75,7 +76,7 @@ class OwnBroker(Broker):
 
         _sweep()
         # A fixed port: after a restart the server must be where it was.
-        self.port = _free_port()
+        self.port = free_port()
         self._container: Any = (
             DockerContainer(IMAGE).with_bind_ports(_AMQP_PORT, self.port).with_kwargs(labels={_LABEL: str(os.getpid())})
         )
@@ -173,13 +174,6 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 def amqp_url(broker: Broker) -> str:
     """An empty virtual host."""
     return broker.new_vhost_url()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _sweep() -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,17 +13,11 @@ from typing import Any
 
 import yaml
 
+from tests.support.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 USERNAME = "tester"
 PASSWORD = "a-password-for-tests"
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class HubProcess:
@@ -38,10 +31,11 @@ class HubProcess:
         self.instance = f"test-{os.getpid()}-{self.port}"
         self._parts = parts
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HUB_")},
             "PYTHONPATH": str(ROOT),
             "HUB_BUS_URL": bus_url,
+            "HUB_STATE_DIR": str(folder / "state"),
             "HUB_INSTANCE": self.instance,
             "HUB_USERNAME": USERNAME,
             "HUB_PASSWORD": PASSWORD,
@@ -66,10 +60,6 @@ class HubProcess:
         fresh.write_text(yaml.safe_dump(config), encoding="utf-8")
         fresh.replace(self.config_path)
 
-    def environment(self, part: str) -> dict[str, str]:
-        """The environment of one part."""
-        return self._environment | {"HUB_STATE_DIR": str(self.folder / f"state-{part}")}
-
     def start(self, *, within_seconds: float = 40.0) -> float:
         """Start every part; seconds until it was ready to accept."""
         started = time.monotonic()
@@ -77,7 +67,7 @@ class HubProcess:
             with (self.folder / f"{part}.log").open("ab") as log:
                 self._processes[part] = subprocess.Popen(
                     [sys.executable, "-m", "hub", part, "--config", str(self.config_path)],
-                    env=self.environment(part),
+                    env=self.environment,
                     cwd=self.folder,
                     stdout=log,
                     stderr=log,
