@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from pathlib import Path
 
 import structlog
@@ -11,15 +11,15 @@ from bus.backoff import Backoff
 from bus.errors import BusUnavailable
 from bus.messages import Claim, Decision
 from bus.ports import Bus, Delivery
-from runner.engine import ContainerState, Engine, Found
+from runner.engine import Engine
 from runner.engine_watch import EngineWatch
-from runner.errors import EngineUnavailable, Interrupted
+from runner.errors import Interrupted
 from runner.execution import Execution, Surroundings
 from runner.identity import Identity
-from runner.journal import Claimed, ClaimState, Journal
+from runner.journal import Claimed, Journal
 from runner.outbox import Outbox
 from runner.ports import Catalogues
-from runner.run_spec import container_name
+from runner.recovery import end_leftovers
 from runner.slots import Slots
 from runner.waiting import cancel, unless
 from schemas.commands import digest_of, parse_execute
@@ -127,63 +127,13 @@ class Runner:
 
     async def _recover(self, group: asyncio.TaskGroup) -> None:
         await unless(self._stopping, self._watch.available.wait())
-        claims = {container_name(*claimed.key): claimed for claimed in await self._journal.claims()}
-        containers = {found.name: found for found in await self._find_ours()}
-        strays = containers.keys() - claims.keys()
-        started = {name for name, claimed in claims.items() if _was_started(claimed, containers.get(name))}
-        if claims or strays:
-            log.info(
-                "earlier life found",
-                action="recovery",
-                to_start=len(claims) - len(started),
-                to_end=len(started),
-                containers_to_remove=len(strays),
-            )
-        # To their end before anything is started: until then their programs may still run.
-        await unless(self._stopping, self._end_leftovers([claims[name] for name in started], strays))
-        for name, claimed in claims.items():
-            if name in started:
-                continue
+        for leftover in await unless(self._stopping, end_leftovers(self._surroundings)):
             await unless(self._stopping, self._slots.wait_free())
-            life = Execution(claimed, self._surroundings, container_may_exist=name in containers)
-            if await self._is_ours(claimed):
+            life = Execution(leftover.claimed, self._surroundings, container_may_exist=leftover.has_container)
+            if await self._is_ours(leftover.claimed):
                 self._begin(life, group)
             else:
                 await life.clean_up()
-
-    async def _end_leftovers(self, started: Iterable[Claimed], strays: Iterable[str]) -> None:
-        async with asyncio.TaskGroup() as group:
-            for claimed in started:
-                group.create_task(self._end_started(claimed), name=f"end {claimed.execution_id}")
-            for name in strays:
-                group.create_task(self._remove(name), name=f"remove {name}")
-
-    async def _end_started(self, claimed: Claimed) -> None:
-        life = Execution(claimed, self._surroundings, container_may_exist=True)
-        if claimed.state is not ClaimState.ENDED:
-            await life.end_interrupted()
-        await life.clean_up()
-
-    async def _remove(self, name: str) -> None:
-        log.warning("removing a container that no claim owns", action="stray_removed", container=name)
-        backoff = Backoff()
-        while True:
-            try:
-                await self._engine.destroy(name)
-            except EngineUnavailable as error:
-                log.warning("container not removed yet", action="container_not_removed", container=name, error=str(error))
-                await backoff.pause()
-            else:
-                return
-
-    async def _find_ours(self) -> list[Found]:
-        backoff = Backoff()
-        while True:
-            try:
-                return await self._engine.list_ours()
-            except EngineUnavailable as error:
-                log.warning("containers can't be listed", action="engine_away", error=str(error))
-                await unless(self._stopping, backoff.pause())
 
     # Taking commands
 
@@ -340,12 +290,3 @@ class Runner:
         give_up_at = time.monotonic() + limit_seconds
         while self._lives and (left := give_up_at - time.monotonic()) > 0:
             await asyncio.wait(set(self._lives), timeout=left)
-
-
-def _was_started(claimed: Claimed, container: Found | None) -> bool:
-    """Whether a claim of an earlier life may have run. The order to start it is in the journal before it was given."""
-    if claimed.state is ClaimState.ENDED:
-        return True
-    if claimed.state is ClaimState.CLAIMED:
-        return False
-    return container is None or container.state is not ContainerState.CREATED
