@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Installs and starts the hub on this machine. Running it again is safe and quick.
 #   ./install.sh [--yes]    set everything up, start the hub, run test_script and show its output
+#   ./install.sh --systemd  the same, and the hub starts with the machine from now on
 #   ./install.sh stop       end the hub and its containers; the Docker daemon stays
 set -euo pipefail
 . "$(dirname "$0")/tools/lib.sh"
 cd "$ROOT"
 
-usage() { sed -n '2,4s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,5s/^# \{0,1\}//p' "$0"; }
 
-yes= command=install
+yes='' command=install systemd=''
 for argument in "$@"; do
     case $argument in
         --yes | -y) yes=--yes ;;
+        --systemd) systemd=yes ;;
         stop) command=stop ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; die "unknown argument: $argument" ;;
@@ -21,6 +23,7 @@ done
 hub="$VENV/bin/pyexecutorhub"
 state=${HUB_STATE_DIR:-$ROOT/.hub}
 pid_file="$state/hub.pid"
+unit=pyexecutorhub.service
 log_file="$state/hub.log"
 
 # The value of a variable: the environment's, else that of .env, else the default.
@@ -44,7 +47,7 @@ stop_hub() {
     local pid
     if pid=$(hub_pid); then
         step "stopping the hub (process $pid)"
-        kill -TERM "$pid"
+        if systemctl is-active --quiet "$unit" 2>/dev/null; then systemctl stop "$unit"; else kill -TERM "$pid"; fi
         for _ in $(seq 1 100); do
             [ -d "/proc/$pid" ] || break
             sleep 0.2
@@ -62,25 +65,54 @@ stop_hub() {
         left=$(docker ps -aq --filter "label=io.pyexecutorhub.instance=$(cat "$state/instance")" 2>/dev/null || true)
         if [ -n "$left" ]; then
             step "removing containers that were left"
-            # shellcheck disable=SC2086 - one id a word
+            # One id a word:
+            # shellcheck disable=SC2086
             docker rm -f $left >/dev/null
         fi
     fi
     say "stopped; the Docker daemon stays"
 }
 
+# The system starts the hub with the machine, and again when it fails; an ordered stop is no failure.
+write_unit() {
+    cat >"/etc/systemd/system/$unit" <<END
+[Unit]
+Description=PyExecutorHub
+Wants=docker.service network-online.target
+After=docker.service network-online.target
+
+[Service]
+ExecStart=$hub up --config $ROOT/config.yaml
+WorkingDirectory=$ROOT
+Environment=HUB_LOG_FILE=$log_file
+Restart=on-failure
+TimeoutStopSec=60
+
+[Install]
+WantedBy=multi-user.target
+END
+    systemctl daemon-reload
+    systemctl enable --quiet "$unit"
+}
+
 start_hub() {
+    local launcher
     step "starting the hub on $address"
-    # In a session of its own and with no file of ours open: it outlives this script on purpose.
-    HUB_LOG_FILE="$log_file" setsid nohup "$hub" up --config "$ROOT/config.yaml" >"$state/hub.out" 2>&1 </dev/null &
-    local launcher=$!
+    if [ -n "$systemd" ]; then
+        write_unit
+        systemctl start "$unit" &
+    else
+        # In a session of its own and with no file of ours open: it outlives this script on purpose.
+        HUB_LOG_FILE="$log_file" setsid nohup "$hub" up --config "$ROOT/config.yaml" >"$state/hub.out" 2>&1 </dev/null &
+    fi
+    launcher=$!
     for _ in $(seq 1 150); do
         if healthy && hub_pid >/dev/null; then return 0; fi
         # setsid may have forked: the launcher's end says nothing while the hub's own pid file names a living process.
         if ! kill -0 "$launcher" 2>/dev/null && ! hub_pid >/dev/null; then break; fi
         sleep 0.2
     done
-    cat "$state/hub.out" >&2
+    cat "$state/hub.out" >&2 2>/dev/null || true
     tail -n 20 "$log_file" 2>/dev/null >&2 || true
     die "the hub did not start: $state/hub.out and $log_file say why"
 }
@@ -94,6 +126,10 @@ if [ "$command" = stop ]; then
 fi
 
 step "checking requirements"
+if [ -n "$systemd" ]; then
+    [ -d /run/systemd/system ] || die "--systemd: systemd does not run on this machine"
+    is_root || die "--systemd: only root may add a service: run  sudo $ROOT/install.sh --systemd"
+fi
 say "system: $(. /etc/os-release 2>/dev/null && printf '%s' "${PRETTY_NAME:-$(uname -s)}" || uname -s), user: $(id -un)"
 have curl || apt_install curl
 if [ ! -f .env ]; then
@@ -145,6 +181,11 @@ fi
 cat <<END
 
 The hub answers on $address. Its log: $log_file. To stop it: ./install.sh stop
+END
+if [ -d /run/systemd/system ] && [ -z "$systemd" ]; then
+    say "To start it with the machine from now on: ./install.sh stop && ./install.sh --systemd"
+fi
+cat <<END
 
   TOKEN=\$(curl -s -X POST $address/auth/login -H 'Content-Type: application/json' \\
     -d '{"username": "…", "password": "…"}' | python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])')

@@ -12,6 +12,7 @@ if docker image inspect "debian:$DEBIAN_SUITE-slim" >/dev/null 2>&1 || timeout 9
 fi
 
 step "no image registry answers: building it from Debian's packages (about half a minute)"
+is_root || die "only root may build it: run  sudo $ROOT/install.sh  once, or pull debian:$DEBIAN_SUITE-slim yourself"
 apt_install debootstrap
 work=$(mktemp -d)
 cleanup() {

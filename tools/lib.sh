@@ -1,5 +1,5 @@
 # Shared by install.sh and tools/*.sh: honest messages, and where things are. Source it; it does nothing by itself.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV="$ROOT/.venv"
