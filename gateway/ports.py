@@ -32,7 +32,10 @@ class View(Protocol):
         """What is known of an execution's output; empty where nothing is."""
 
     async def newest(self, limit: int) -> list[tuple[Execution, Output]]:
-        """The newest executions by acceptance, the newest first, with their output."""
+        """The newest executions by acceptance, the newest first, with their output.
+
+        Where all of it together would be too large to hold, some outputs are empty and not complete.
+        """
 
     async def running(self) -> list[Execution]:
         """The executions that run now, the oldest first."""

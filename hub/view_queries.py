@@ -13,6 +13,9 @@ from schemas.output import Output, StreamName, StreamSummary
 from schemas.status import Status
 from schemas.times import utc_now
 
+#: Bytes of output that a list of executions may hold: a hundred floods must not fill the memory of who lists them.
+LISTED_OUTPUT_BYTES = 16 * 1024**2
+
 # The columns are ours; what callers say is always a bound value.
 _SELECT = f"SELECT {rows.COLUMNS} FROM executions"  # noqa: S608
 
@@ -24,10 +27,20 @@ def find(connection: sqlite3.Connection, execution_id: str) -> Execution | None:
 
 
 def newest(connection: sqlite3.Connection, limit: int) -> list[tuple[Execution, Output]]:
-    """The newest executions, in the order of the log: a publisher's clock can't push one to the top."""
+    """The newest executions, in the order of the log: a publisher's clock can't push one to the top.
+
+    Output that would take all of it together beyond :data:`LISTED_OUTPUT_BYTES` is left out, and so marked as not complete.
+    """
     found = connection.execute(f"{_SELECT} ORDER BY sequence DESC LIMIT ?", (limit,)).fetchall()
-    executions = [rows.execution_of(row) for row in found]
-    return [(execution, _output(connection, execution)) for execution in executions]
+    room = LISTED_OUTPUT_BYTES
+    listed = []
+    for row in found:
+        execution = rows.execution_of(row)
+        size = sum(summary.kept_bytes for summary in (execution.stdout, execution.stderr) if summary is not None)
+        fits = size <= room
+        room -= size if fits else 0
+        listed.append((execution, _output(connection, execution) if fits else Output()))
+    return listed
 
 
 def running(connection: sqlite3.Connection) -> list[Execution]:

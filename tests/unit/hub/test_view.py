@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bus.messages import Position, Record, StreamName
 from gateway.errors import ViewUnavailable
-from hub import view_schema, view_writer
+from hub import view_queries, view_schema, view_writer
 from hub.log_entries import Skip
 from hub.rows import text_of, time_of
 from hub.view import View
@@ -84,6 +84,21 @@ async def test_an_execution_is_found_as_it_was_stored(view: View) -> None:
     assert (found.stdout.total_bytes, found.stdout.truncated, found.stdout.content) == (9, True, None)
     assert (found.submitted_by, found.reply_to) == ("ada", "reply.q")
     assert await view.find(TWO) is None
+
+
+async def test_a_list_leaves_out_the_output_that_would_make_it_too_large(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(view_queries, "LISTED_OUTPUT_BYTES", 10)
+    outputs = {THREE: b"newest", TWO: b"middle", ONE: b"last"}
+    for execution_id in (ONE, TWO, THREE):
+        await fold_in(view, told(ended(execution_id, stdout=StreamSummary.inline(outputs[execution_id]))))
+    listed = {execution.execution_id: output for execution, output in await view.newest(10)}
+    assert {execution_id: output.stdout for execution_id, output in listed.items()} == {
+        THREE: b"newest",
+        TWO: b"",
+        ONE: b"last",
+    }
+    assert [listed[execution_id].complete for execution_id in (THREE, TWO, ONE)] == [True, False, True]
+    assert (await view.output(TWO)).stdout == b"middle"
 
 
 async def test_the_newest_come_first_in_the_order_of_the_log(view: View) -> None:
