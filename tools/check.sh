@@ -9,4 +9,4 @@ export PATH="$VENV/bin:$PATH"
 ruff check .
 ruff format --check .
 mypy
-pytest -q -n 4 --dist worksteal tests/unit
+pytest -q -n 3 --dist worksteal tests/unit

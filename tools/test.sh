@@ -22,7 +22,7 @@ ruff check .
 ruff format --check .
 mypy
 step "unit tests"
-pytest -q -n 4 --dist worksteal tests/unit
+pytest -q -n 3 --dist worksteal tests/unit
 step "integration tests, on real Docker and real RabbitMQ"
 pytest -q tests/integration
 step "end to end, on both buses"
