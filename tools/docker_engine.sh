@@ -3,6 +3,18 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
+# runs NAME PID: whether that process is NAME and alive. A dead one that nobody has waited for still has a pid, but no name of its own
+# to run under: its state is Z. Just after its start it may still be the shell, setsid or nohup on the way to becoming NAME.
+runs() {
+    [ -r "/proc/$2/stat" ] && grep -Eq "\(($1|bash|setsid|nohup)\) [^ZX]" "/proc/$2/stat"
+}
+
+drop_stale_pid_file() {
+    local pid
+    pid=$(cat "$2" 2>/dev/null) || return 0
+    runs "$1" "$pid" || rm -f "$2"
+}
+
 answers() { docker version --format '{{.Server.Version}}' 2>/dev/null; }
 
 if have docker && version=$(answers); then
@@ -25,18 +37,26 @@ apt_install docker.io
 have docker || apt_install docker-cli
 
 step "starting the Docker daemon"
+daemon=''
 if [ -d /run/systemd/system ]; then
     systemctl enable --now docker >/dev/null 2>&1 || die "systemctl could not start docker: see  journalctl -u docker"
 else
-    # A pid file without its process is left by a machine that went down; dockerd would refuse to start beside it.
-    if [ -f /var/run/docker.pid ] && ! kill -0 "$(cat /var/run/docker.pid)" 2>/dev/null; then rm -f /var/run/docker.pid; fi
+    # Left by a machine or a daemon that went down; dockerd would refuse to start beside them.
+    drop_stale_pid_file dockerd /var/run/docker.pid
+    drop_stale_pid_file containerd /var/run/docker/containerd/containerd.pid
     # In a session of its own and with no file of ours open: it outlives this script on purpose.
     setsid nohup dockerd >/var/log/dockerd.log 2>&1 </dev/null &
+    daemon=$!
 fi
-for _ in $(seq 1 120); do
+for try in $(seq 1 120); do
     if version=$(answers); then
         say "Docker engine $version answers"
         exit 0
+    fi
+    # Not at once: it takes a moment to become what it is.
+    if [ "$try" -gt 6 ] && [ -n "$daemon" ] && ! runs dockerd "$daemon"; then
+        tail -n 5 /var/log/dockerd.log >&2
+        die "the Docker daemon ended at once: /var/log/dockerd.log says why"
     fi
     sleep 0.5
 done
