@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import structlog
@@ -14,14 +13,14 @@ from runner.endings import Ending, Interruption, interrupted_by_restart, never_r
 from runner.engine import Engine, Exit
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, Interrupted, JournalError
 from runner.identity import Identity
-from runner.journal import Claimed, Journal, Report
+from runner.journal import Claimed, Journal
 from runner.output import Capture, Piece, pump
 from runner.ports import Catalogues
 from runner.program_files import gather
+from runner.reports import Reports
 from runner.run_spec import HostPaths, Owner, RunSpec, container_name, plan
 from runner.waiting import cancel, unless
 from schemas.catalogue import Catalogue
-from schemas.events import Ended, ExecutionEvent, OutputChunk, OutputEvent, Running
 from schemas.ids import routable_program_id
 from schemas.masking import masked_command_line, parameters_line
 from schemas.output import StreamSummary
@@ -61,6 +60,7 @@ class Execution:
         self._around = surroundings
         self._engine = surroundings.engine
         self._journal = surroundings.journal
+        self._reports = Reports(claimed, surroundings.identity)
         #: Of its container.
         self.name = container_name(*claimed.key)
         self._do_not_start = asyncio.Event()
@@ -138,7 +138,9 @@ class Execution:
         spec = await self._plan(catalogue, program)
         container_id = await self._prepare(spec)
         await self._start(spec)
-        await self._journal.started(self._claimed, self._now_started(), self._running(spec, container_id))
+        started_at = self._started_at = utc_now()
+        running = self._reports.running(program.id, started_at=started_at, image=spec.image, container_id=container_id)
+        await self._journal.started(self._claimed, started_at, running)
         self._log.info("execution started", action="execution_started", program_id=program.id)
 
         capture = Capture(catalogue.settings.output_limit)
@@ -227,10 +229,6 @@ class Execution:
                 Reason.DOCKER_UNAVAILABLE, f"Docker did not answer when the program was to be started: {error}"
             ) from error
 
-    def _now_started(self) -> datetime:
-        self._started_at = utc_now()
-        return self._started_at
-
     async def _until_end(
         self, waiting: asyncio.Task[Exit], pumping: asyncio.Task[None], timeout_seconds: float
     ) -> Interruption | None:
@@ -283,7 +281,7 @@ class Execution:
                 self._log.warning("container not removed", action="container_not_removed", error=str(error))
 
     async def _wrote(self, piece: Piece) -> None:
-        await self._journal.wrote(self._claimed, piece, self._chunk(piece))
+        await self._journal.wrote(self._claimed, piece, self._reports.wrote(self._program_id, piece))
 
     async def _end(
         self,
@@ -292,8 +290,16 @@ class Execution:
         stdout: StreamSummary | None = None,
         stderr: StreamSummary | None = None,
     ) -> None:
-        reports = [self._chunk(piece) for piece in pieces or []]
-        reports.append(self._ended(ending, stdout or StreamSummary(), stderr or StreamSummary()))
+        reports = [self._reports.wrote(self._program_id, piece) for piece in pieces or []]
+        ended = self._reports.ended(
+            self._program_id,
+            ending,
+            started_at=self._started_at,
+            ended_at=utc_now(),
+            stdout=stdout or StreamSummary(),
+            stderr=stderr or StreamSummary(),
+        )
+        reports.append(ended)
         await self._journal.ended(self._claimed, *reports)
         self._log.info(
             "execution ended",
@@ -303,51 +309,3 @@ class Execution:
             reason=ending.reason and ending.reason.value,
             exit_code=ending.exit_code,
         )
-
-    def _running(self, spec: RunSpec, container_id: str) -> Report:
-        command = self._claimed.command
-        fact = Running(
-            execution_id=self._claimed.execution_id,
-            program_id=self._program_id,
-            attempt=self._claimed.attempt,
-            accepted_at=command.accepted_at,
-            submitted_by=command.submitted_by,
-            started_at=self._started_at or utc_now(),
-            runner_id=self._around.identity.runner_id,
-            image=spec.image,
-            container_id=container_id,
-        )
-        return Report.of(ExecutionEvent.of(fact, source=self._around.identity.source))
-
-    def _chunk(self, piece: Piece) -> Report:
-        chunk = OutputChunk.of(
-            execution_id=self._claimed.execution_id,
-            program_id=self._program_id,
-            attempt=self._claimed.attempt,
-            stream=piece.stream,
-            sequence=piece.sequence,
-            content=piece.content,
-        )
-        return Report.of(OutputEvent.of(chunk, source=self._around.identity.source))
-
-    def _ended(self, ending: Ending, stdout: StreamSummary, stderr: StreamSummary) -> Report:
-        command = self._claimed.command
-        fact = Ended(
-            execution_id=self._claimed.execution_id,
-            program_id=self._program_id,
-            attempt=self._claimed.attempt,
-            status=ending.status,
-            accepted_at=command.accepted_at,
-            submitted_by=command.submitted_by,
-            started_at=self._started_at,
-            ended_at=utc_now(),
-            runner_id=self._around.identity.runner_id,
-            exit_code=ending.exit_code,
-            oom_killed=ending.oom_killed,
-            reason=ending.reason,
-            category=ending.reason and ending.reason.category,
-            message=ending.message,
-            stdout=stdout,
-            stderr=stderr,
-        )
-        return Report.of(ExecutionEvent.of(fact, source=self._around.identity.source))

@@ -1,9 +1,7 @@
 """The runner's own durable record: what it has claimed, and what it must still tell."""
 
 import asyncio
-import fcntl
 import json
-import os
 import secrets
 import sqlite3
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from bus.file_lock import FileLock
 from bus.messages import StreamName as BusStream
 from runner.errors import JournalError, JournalLocked
 from runner.output import Piece
@@ -120,7 +119,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer = WriterThread(path, _SCHEMA)
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
         self._epoch: str | None = None
         self._outbox_bytes = 0
         #: Set while reports wait, or may wait, in the outbox.
@@ -157,15 +156,12 @@ class Journal:
     def _open(self) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = FileLock(self._path.with_name(self._path.name + ".lock"))
         except BlockingIOError as error:
-            self._unlock()
             raise JournalLocked(
                 f"another runner uses {self._path}: give each runner a state directory of its own (HUB_STATE_DIR)"
             ) from error
         except OSError as error:
-            self._unlock()
             raise JournalError(f"{self._path} can't be used: {error}") from error
         try:
             self._writer.open()
@@ -179,9 +175,8 @@ class Journal:
         self._unlock()
 
     def _unlock(self) -> None:
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            os.close(lock)
+        if self._lock is not None:
+            self._lock.release()
 
     async def claim(self, execution_id: str, attempt: int, digest: str, command: ExecuteProgram) -> tuple[Claimed, bool]:
         """Write down the wish to run an attempt, before anybody hears of it.

@@ -1,12 +1,11 @@
 """The file of the embedded bus."""
 
-import fcntl
-import os
 import sqlite3
 from pathlib import Path
 
 from bus import decision_table
 from bus.errors import BusInUse
+from bus.file_lock import FileLock
 from bus.messages import StreamName
 
 _MESSAGE = "message_id TEXT, body BLOB NOT NULL, content_type TEXT NOT NULL, timestamp TEXT, reply_to TEXT, correlation_id TEXT"
@@ -34,28 +33,19 @@ CREATE TABLE IF NOT EXISTS stream_{stream.value} (
 )
 
 
-class FileLock:
-    """Keeps a second process from the file. The system takes it away from a process that dies."""
+def lock(path: Path) -> FileLock:
+    """Keep a second process from the file.
 
-    def __init__(self, path: Path) -> None:
-        """Take the lock.
-
-        Raises:
-            BusInUse: somebody else has it.
-        """
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._descriptor)
-            raise BusInUse(
-                f"the embedded bus in {path.parent} is open already: one process at a time may use it."
-                " Stop the other hub, or give this one a HUB_STATE_DIR of its own."
-            ) from error
-
-    def release(self) -> None:
-        """Let others have the file."""
-        os.close(self._descriptor)
+    Raises:
+        BusInUse: somebody else has it.
+    """
+    try:
+        return FileLock(path)
+    except BlockingIOError as error:
+        raise BusInUse(
+            f"the embedded bus in {path.parent} is open already: one process at a time may use it."
+            " Stop the other hub, or give this one a HUB_STATE_DIR of its own."
+        ) from error
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -11,8 +11,9 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from bus.embedded.database import FileLock, connect, connect_reader
+from bus.embedded import database as files
 from bus.errors import BusClosed, BusUnavailable
+from bus.file_lock import FileLock
 
 log = structlog.get_logger()
 
@@ -85,11 +86,11 @@ class Store:
         self._reader = self._reader or ThreadPoolExecutor(max_workers=1, thread_name_prefix="bus reader")
         with ExitStack() as undo:
             try:
-                lock = FileLock(self._path.with_suffix(".lock"))
+                lock = files.lock(self._path.with_suffix(".lock"))
                 undo.callback(lock.release)
-                database = await loop.run_in_executor(self._writer, connect, self._path)
+                database = await loop.run_in_executor(self._writer, files.connect, self._path)
                 undo.callback(database.close)
-                reading = await loop.run_in_executor(self._reader, connect_reader, self._path)
+                reading = await loop.run_in_executor(self._reader, files.connect_reader, self._path)
             except (OSError, sqlite3.Error) as error:
                 raise BusUnavailable(f"the file {self._path} can't be opened: {error}") from error
             undo.pop_all()

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from bus.messages import Claim, End
-from runner.execution import Execution
 from schemas.catalogue import Catalogue
 from schemas.ids import execution_id_of, new_execution_id
 from schemas.reasons import Category, Reason
@@ -363,12 +362,12 @@ async def test_the_death_of_a_part_ends_the_runner_with_its_error(hub: Hub, monk
 async def test_a_mistake_in_one_execution_is_told_as_its_end_and_the_runner_goes_on(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(self: object, *arguments: object) -> None:
+    def die(self: object, *arguments: object, **named: object) -> None:
         raise LookupError("a mistake")
 
     async with hub.runner():
         with monkeypatch.context() as patch:
-            patch.setattr(Execution, "_running", die)
+            patch.setattr("runner.reports.Reports.running", die)
             execution_id = await hub.submit(sleep=60)
             ended = await hub.ended(execution_id)
         assert (ended.status, ended.reason) == (Status.FAILED, Reason.INTERNAL)

@@ -1,0 +1,80 @@
+"""What a runner tells of an attempt: from what it knows to the reports that carry it. Pure."""
+
+from datetime import datetime
+
+from runner.endings import Ending
+from runner.identity import Identity
+from runner.journal import Claimed, Report
+from runner.output import Piece
+from schemas.events import Ended, ExecutionEvent, OutputChunk, OutputEvent, Running
+from schemas.output import StreamSummary
+
+
+class Reports:
+    """Makes the reports of one attempt. ``program_id`` is the canonical id as far as it is known by then."""
+
+    def __init__(self, claimed: Claimed, identity: Identity) -> None:
+        self._claimed = claimed
+        self._command = claimed.command
+        self._identity = identity
+
+    def running(self, program_id: str, *, started_at: datetime, image: str, container_id: str) -> Report:
+        """The program was started."""
+        fact = Running(
+            execution_id=self._claimed.execution_id,
+            program_id=program_id,
+            attempt=self._claimed.attempt,
+            accepted_at=self._command.accepted_at,
+            submitted_by=self._command.submitted_by,
+            started_at=started_at,
+            runner_id=self._identity.runner_id,
+            image=image,
+            container_id=container_id,
+        )
+        return self._of(fact)
+
+    def wrote(self, program_id: str, piece: Piece) -> Report:
+        """The program wrote something."""
+        chunk = OutputChunk.of(
+            execution_id=self._claimed.execution_id,
+            program_id=program_id,
+            attempt=self._claimed.attempt,
+            stream=piece.stream,
+            sequence=piece.sequence,
+            content=piece.content,
+        )
+        return Report.of(OutputEvent.of(chunk, source=self._identity.source))
+
+    def ended(
+        self,
+        program_id: str,
+        ending: Ending,
+        *,
+        started_at: datetime | None,
+        ended_at: datetime,
+        stdout: StreamSummary,
+        stderr: StreamSummary,
+    ) -> Report:
+        """The execution ended."""
+        fact = Ended(
+            execution_id=self._claimed.execution_id,
+            program_id=program_id,
+            attempt=self._claimed.attempt,
+            status=ending.status,
+            accepted_at=self._command.accepted_at,
+            submitted_by=self._command.submitted_by,
+            started_at=started_at,
+            ended_at=ended_at,
+            runner_id=self._identity.runner_id,
+            exit_code=ending.exit_code,
+            oom_killed=ending.oom_killed,
+            reason=ending.reason,
+            category=ending.reason and ending.reason.category,
+            message=ending.message,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        return self._of(fact)
+
+    def _of(self, fact: Running | Ended) -> Report:
+        return Report.of(ExecutionEvent.of(fact, source=self._identity.source))
