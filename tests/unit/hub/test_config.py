@@ -283,8 +283,8 @@ def test_a_field_with_nothing_behind_it_counts_as_not_written() -> None:
             "scripts:\n  a: {path: p, key: b}\n",
             [
                 "2:16: program 'a', field 'key': is not known: use one of id, name, path, description, enabled, main_file, "
-                "docker_image, parameters, path_docker_compose_run, compose_profile, on_limit, timeout_seconds, stop_grace_seconds, "
-                "memory_limit, cpu_limit, pids_limit, pool"
+                "docker_image, parameters, path_docker_compose_run, compose_profile, on_limit, timeout_seconds, "
+                "stop_grace_seconds, memory_limit, cpu_limit, pids_limit, pool"
             ],
         ),
         ("bots:\n  a: {path: p, enabled: perhaps}\n", ["2:25: program 'a', field 'enabled': must be true or false"]),
