@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from gateway.handlers import auth, executions, health, programs, root, stats
+from gateway.handlers import auth, executions, health, images, programs, root, stats
 from gateway.policies import Policies, Policy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -34,6 +34,9 @@ ROUTES = (
     Route("GET", "/executions/concurrent", stats.show_concurrent, Policy.AUTHENTICATED),
     Route("GET", "/executions/{execution_id}", executions.show, Policy.AUTHENTICATED),
     Route("GET", "/executions/{execution_id}/logs", executions.show_logs, Policy.AUTHENTICATED),
+    Route("GET", "/images/available", images.list_configured, Policy.AUTHENTICATED),
+    # A name may have slashes in it.
+    Route("GET", "/images/search/{term:.+}", images.search, Policy.AUTHENTICATED),
 )
 
 
