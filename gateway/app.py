@@ -13,6 +13,7 @@ from gateway.intake import LIMIT_SECONDS, Intake
 from gateway.keys import (
     ACCOUNTS,
     CATALOGUES,
+    CLEANUPS,
     HEALTH,
     INTAKE,
     LOOKUP,
@@ -27,7 +28,7 @@ from gateway.keys import (
 from gateway.lookup import Lookup
 from gateway.middlewares import authorize, name_request, tell_problems
 from gateway.overlay import Overlay
-from gateway.ports import Accounts, Catalogues, Endings, Health, View
+from gateway.ports import Accounts, Catalogues, Cleanups, Endings, Health, View
 from gateway.routes import add_routes
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
@@ -48,6 +49,7 @@ def make_app(
     commands: Commands,
     view: View,
     endings: Endings,
+    cleanups: Cleanups,
     health: Health,
     accounts: Accounts,
     signing_key: bytes,
@@ -69,6 +71,7 @@ def make_app(
     app = web.Application(middlewares=[name_request, tell_problems, authorize], client_max_size=MAX_BODY_BYTES)
     app[ACCOUNTS] = accounts
     app[CATALOGUES] = catalogues
+    app[CLEANUPS] = cleanups
     app[HEALTH] = health
     app[INTAKE] = Intake(
         catalogues=catalogues,

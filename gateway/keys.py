@@ -5,13 +5,14 @@ from aiohttp import web
 from gateway.intake import Intake
 from gateway.lookup import Lookup
 from gateway.policies import Policies
-from gateway.ports import Accounts, Catalogues, Health, View
+from gateway.ports import Accounts, Catalogues, Cleanups, Health, View
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
 from gateway.waits import Waits
 
 ACCOUNTS = web.AppKey[Accounts]("accounts")
 CATALOGUES = web.AppKey[Catalogues]("catalogues")
+CLEANUPS = web.AppKey[Cleanups]("cleanups")
 HEALTH = web.AppKey[Health]("health")
 INTAKE = web.AppKey("intake", Intake)
 LOOKUP = web.AppKey("lookup", Lookup)

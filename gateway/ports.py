@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from schemas.catalogue import Catalogue
-from schemas.executions import Execution, Statistics
+from schemas.executions import Execution, Held, Statistics
 from schemas.output import Output
 
 
@@ -40,8 +40,23 @@ class View(Protocol):
     async def running(self) -> list[Execution]:
         """The executions that run now, the oldest first."""
 
+    async def held(self) -> Held:
+        """How many records there are."""
+
     async def statistics(self) -> Statistics:
         """Cumulative counts."""
+
+
+class Cleanups(Protocol):
+    """The removal of finished executions, in every view."""
+
+    async def clean_up(self, *, requested_by: str) -> int:
+        """Write a cleanup into the log, and wait until the view here has obeyed it; how many records it removed.
+
+        Raises:
+            BusError: it was not written, or perhaps: doing it again does no harm.
+            TimeoutError: it is written, and the view here has not come to it yet.
+        """
 
 
 class Endings(Protocol):

@@ -196,6 +196,17 @@ def view_behind() -> Problem:
     )
 
 
+def cleanup_pending() -> Problem:
+    """The cleanup is in the log, and the record here has not come to it."""
+    return Problem(
+        status=503,
+        slug="cleanup-pending",
+        title="The cleanup is under way",
+        detail="The cleanup was accepted, and the record of executions has not come to it yet; asking again does no harm.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
 def view_unavailable() -> Problem:
     """The view can't be read."""
     return Problem(

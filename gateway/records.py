@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from schemas.executions import Execution, Statistics
+from schemas.executions import Execution, Held, Statistics
 from schemas.output import Output, encode_content
 from schemas.status import Status
 
@@ -56,6 +56,17 @@ def statistics_of(statistics: Statistics, *, max_executions: int) -> dict[str, A
         "recent_executions": statistics.recent,
         "max_executions": max_executions,
         "concurrent_executions": sum(statistics.by_status.get(Status.RUNNING, {}).values()),
+    }
+
+
+def info_of(held: Held, *, max_executions: int) -> dict[str, Any]:
+    """What ``/executions/info`` shows. Only finished executions take one of the slots: the others are never removed."""
+    return {
+        "total_executions": held.total,
+        "max_executions": max_executions,
+        "available_slots": max(0, max_executions - held.finished),
+        "storage_type": "sqlite",
+        "cleanup_enabled": True,
     }
 
 

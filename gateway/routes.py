@@ -30,6 +30,8 @@ ROUTES = (
     Route("POST", "/execute", executions.create, Policy.AUTHENTICATED),
     Route("POST", "/executions", executions.create, Policy.AUTHENTICATED),
     Route("GET", "/executions", executions.list_newest, Policy.AUTHENTICATED),
+    Route("DELETE", "/executions/cleanup", executions.clean_up, Policy.AUTHENTICATED),
+    Route("GET", "/executions/info", stats.show_info, Policy.AUTHENTICATED),
     Route("GET", "/executions/stats", stats.show, Policy.AUTHENTICATED),
     Route("GET", "/executions/concurrent", stats.show_concurrent, Policy.AUTHENTICATED),
     Route("GET", "/executions/{execution_id}", executions.show, Policy.AUTHENTICATED),

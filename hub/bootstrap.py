@@ -18,6 +18,7 @@ from gateway.server import serve as listen
 from hub import accounts
 from hub.announcer import Announcer
 from hub.catalogues import Catalogues
+from hub.cleanups import Cleanups
 from hub.config_file import ConfigFile
 from hub.endings import Endings
 from hub.errors import SettingsError
@@ -143,12 +144,14 @@ async def _start_gateway(
 ) -> None:
     endings = Endings(view)
     announcer = Announcer(bus.announcements, view)
+    cleanups = Cleanups(bus.streams)
     projector = Projector(
         bus.streams,
         view,
         endings,
         keep_finished=lambda: catalogues.current.settings.max_executions,
         on_transitions=announcer.wake,
+        on_cleanups=cleanups.applied,
     )
     tasks.start("projector", projector.run())
     tasks.start("announcer", announcer.run())
@@ -162,6 +165,7 @@ async def _start_gateway(
         commands=bus.commands,
         view=view,
         endings=endings,
+        cleanups=cleanups,
         health=Health(bus, probes),
         accounts=users,
         signing_key=users.signing_key,

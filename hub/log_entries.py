@@ -1,7 +1,7 @@
 """What one record of the log says, by its source and key; a body never tells what kind it is."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -9,7 +9,7 @@ from enum import StrEnum
 from bus.messages import Record, Source
 from schemas.commands import ExecuteProgram, digest_of, parse_execute
 from schemas.errors import MalformedCommand, MalformedEvent
-from schemas.events import Ended, ExecutionEvent, Running, parse_event
+from schemas.events import CLEANUP_KEY, Ended, ExecutionEvent, Running, parse_cleanup, parse_event
 
 
 class Skip(StrEnum):
@@ -60,11 +60,21 @@ class Told:
         return self.fact.execution_id
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """A cleanup: what has ended before this place is to be removed."""
+
+    offset: int
+    cleanup_id: str
+
+
 Entry = Asked | Told
 
 
-def understand(record: Record) -> Entry | Skip:
+def understand(record: Record) -> Entry | Cleaned | Skip:
     """What the record says, or why it says nothing."""
+    if record.source is Source.REPORTS and record.key == CLEANUP_KEY:
+        return _cleaned(record)
     if record.source is Source.COMMANDS and record.key.startswith("execute."):
         return _asked(record)
     if record.source is Source.REPORTS and record.key.startswith("execution."):
@@ -72,9 +82,24 @@ def understand(record: Record) -> Entry | Skip:
     return Skip.FOREIGN
 
 
-def understand_all(records: Iterable[Record]) -> tuple[list[Entry], Counter[Skip]]:
+def runs(entries: Iterable[Entry | Cleaned]) -> Iterator[list[Entry] | Cleaned]:
+    """The same entries in the same order, with those that stand between two cleanups together."""
+    run: list[Entry] = []
+    for entry in entries:
+        if isinstance(entry, Cleaned):
+            if run:
+                yield run
+                run = []
+            yield entry
+        else:
+            run.append(entry)
+    if run:
+        yield run
+
+
+def understand_all(records: Iterable[Record]) -> tuple[list[Entry | Cleaned], Counter[Skip]]:
     """What the records say, in order, and how many said nothing."""
-    entries: list[Entry] = []
+    entries: list[Entry | Cleaned] = []
     skipped: Counter[Skip] = Counter()
     for record in records:
         entry = understand(record)
@@ -101,6 +126,14 @@ def _asked(record: Record) -> Asked | Skip:
         reply_to=message.reply_to,
         correlation_id=message.correlation_id,
     )
+
+
+def _cleaned(record: Record) -> Cleaned | Skip:
+    try:
+        event = parse_cleanup(record.message.body)
+    except MalformedEvent:
+        return Skip.MALFORMED_EVENT
+    return Cleaned(offset=record.position.offset, cleanup_id=event.id)
 
 
 def _told(record: Record) -> Told | Skip:

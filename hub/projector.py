@@ -1,7 +1,7 @@
 """The projector: reads the log and the output into the view, and wakes whoever waits for what is new there."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
@@ -14,6 +14,7 @@ from gateway.errors import ViewUnavailable
 from hub.endings import Endings
 from hub.log_entries import Skip
 from hub.view import View
+from hub.view_writer import CleanedUp
 
 _log = structlog.get_logger()
 
@@ -32,15 +33,17 @@ class Projector:
         *,
         keep_finished: Callable[[], int],
         on_transitions: Callable[[], None],
+        on_cleanups: Callable[[Mapping[str, CleanedUp]], None] = lambda _: None,
     ) -> None:
-        """``keep_finished`` says how many finished executions the view keeps; ``on_transitions`` is called after each batch
-        that made some.
+        """``keep_finished`` says how many finished executions the view keeps; ``on_transitions`` and ``on_cleanups`` are called
+        after each batch that made some.
         """
         self._streams = streams
         self._view = view
         self._endings = endings
         self._keep_finished = keep_finished
         self._on_transitions = on_transitions
+        self._on_cleanups = on_cleanups
         self._problems: dict[StreamName, str] = {}
 
     @property
@@ -78,6 +81,8 @@ class Projector:
         applied = await self._view.apply_log(batch, keep_finished=self._keep_finished())
         if applied.transitions:
             self._on_transitions()
+        if applied.cleanups:
+            self._on_cleanups(applied.cleanups)
         self._endings.wake(applied.ended)
         odd = {skip.value: count for skip, count in applied.skipped.items() if skip not in _ORDINARY}
         if odd:

@@ -17,7 +17,7 @@ from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import open_reader, open_writer
 from hub.view_writer import AppliedLog, AppliedOutput
-from schemas.executions import Execution, Statistics
+from schemas.executions import Execution, Held, Statistics
 from schemas.output import Output
 from schemas.times import utc_now
 
@@ -67,6 +67,10 @@ class View:
     async def running(self) -> list[Execution]:
         """The executions that run now, the oldest first."""
         return await self._read(view_queries.running)
+
+    async def held(self) -> Held:
+        """How many records there are."""
+        return await self._read(view_queries.held)
 
     async def statistics(self) -> Statistics:
         """Cumulative counts."""

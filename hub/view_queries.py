@@ -8,7 +8,7 @@ from hub import rows
 from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from schemas.events import CONTENT_TYPE
-from schemas.executions import Execution, Statistics
+from schemas.executions import Execution, Held, Statistics
 from schemas.output import Output, StreamName, StreamSummary
 from schemas.status import Status
 from schemas.times import utc_now
@@ -46,6 +46,14 @@ def newest(connection: sqlite3.Connection, limit: int) -> list[tuple[Execution, 
 def running(connection: sqlite3.Connection) -> list[Execution]:
     """The executions that run, the oldest start first."""
     return [rows.execution_of(row) for row in connection.execute(f"{_SELECT} WHERE status = 'running' ORDER BY started_at")]
+
+
+def held(connection: sqlite3.Connection) -> Held:
+    """How many records there are, and how many of them of finished executions."""
+    total, finished = connection.execute(
+        "SELECT (SELECT count(*) FROM executions), (SELECT count(*) FROM executions WHERE ended_offset IS NOT NULL)"
+    ).fetchone()
+    return Held(total=total, finished=finished)
 
 
 def statistics(connection: sqlite3.Connection) -> Statistics:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bus.messages import Batch, Position, Record, Source, StreamName
 from hub import rows
 from hub.fold import Folded, Transition, fold
-from hub.log_entries import Entry, Skip, understand_all
+from hub.log_entries import Cleaned, Entry, Skip, runs, understand_all
 from hub.stats import moves
 from schemas import output
 from schemas.errors import MalformedEvent
@@ -21,12 +21,23 @@ KEPT_REMOVED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
+class CleanedUp:
+    """What a cleanup did to the view."""
+
+    removed: int
+    #: Records that are still there: all that had not ended.
+    remaining: int
+
+
+@dataclass(slots=True)
 class AppliedLog:
     """What a batch of the log did to the view."""
 
     transitions: int = 0
-    ended: frozenset[str] = frozenset()
+    ended: set[str] = field(default_factory=set)
     skipped: Counter[Skip] = field(default_factory=Counter)
+    #: By the id of the cleanup.
+    cleanups: dict[str, CleanedUp] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +56,27 @@ def apply_log(connection: sqlite3.Connection, batch: Batch, *, keep_finished: in
         if not fresh:
             return AppliedLog()
         entries, skipped = understand_all(fresh)
-        known = _load(connection, {entry.execution_id for entry in entries})
-        removed = _removed(connection, {entry.execution_id for entry in entries} - known.keys())
-        folded = fold(known, _without(removed, entries, skipped))
-        _store(connection, known, folded)
-        if any(transition.is_terminal for transition in folded.transitions):
+        applied = AppliedLog(skipped=skipped)
+        # A cleanup sees the rows as they stand at its place in the log: what comes before it is stored first.
+        for run in runs(entries):
+            if isinstance(run, Cleaned):
+                applied.cleanups[run.cleanup_id] = _remove_finished(connection)
+            else:
+                _apply_entries(connection, run, applied)
+        if applied.ended:
             _remove_oldest(connection, keep_finished)
         _move_to(connection, StreamName.LOG, fresh[-1].position)
-    return AppliedLog(
-        transitions=len(folded.transitions),
-        ended=frozenset(transition.execution_id for transition in folded.transitions if transition.is_terminal),
-        skipped=skipped + folded.skipped,
-    )
+    return applied
+
+
+def _apply_entries(connection: sqlite3.Connection, entries: list[Entry], applied: AppliedLog) -> None:
+    known = _load(connection, {entry.execution_id for entry in entries})
+    removed = _removed(connection, {entry.execution_id for entry in entries} - known.keys())
+    folded = fold(known, _without(removed, entries, applied.skipped))
+    _store(connection, known, folded)
+    applied.transitions += len(folded.transitions)
+    applied.ended |= {transition.execution_id for transition in folded.transitions if transition.is_terminal}
+    applied.skipped += folded.skipped
 
 
 def apply_output(connection: sqlite3.Connection, batch: Batch) -> AppliedOutput:
@@ -220,7 +240,20 @@ def _remove_oldest(connection: sqlite3.Connection, keep: int) -> None:
     oldest = connection.execute(
         "SELECT execution_id FROM executions WHERE ended_offset IS NOT NULL ORDER BY ended_offset LIMIT ?", (finished - keep,)
     ).fetchall()
+    _remove(connection, oldest)
+
+
+def _remove_finished(connection: sqlite3.Connection) -> CleanedUp:
+    finished = connection.execute(
+        "SELECT execution_id FROM executions WHERE ended_offset IS NOT NULL ORDER BY ended_offset"
+    ).fetchall()
+    _remove(connection, finished)
+    (remaining,) = connection.execute("SELECT count(*) FROM executions").fetchone()
+    return CleanedUp(removed=len(finished), remaining=remaining)
+
+
+def _remove(connection: sqlite3.Connection, ids: list[tuple[str]]) -> None:
     for table in ("executions", "outputs", "output_chunks"):
-        connection.executemany(f"DELETE FROM {table} WHERE execution_id = ?", oldest)  # noqa: S608 - the tables are ours
-    connection.executemany("INSERT OR IGNORE INTO removed (execution_id) VALUES (?)", oldest)
+        connection.executemany(f"DELETE FROM {table} WHERE execution_id = ?", ids)  # noqa: S608 - the tables are ours
+    connection.executemany("INSERT OR IGNORE INTO removed (execution_id) VALUES (?)", ids)
     connection.execute("DELETE FROM removed WHERE sequence <= (SELECT max(sequence) FROM removed) - ?", (KEPT_REMOVED,))

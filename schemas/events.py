@@ -18,6 +18,8 @@ from schemas.times import Time
 
 CONTENT_TYPE = "application/cloudevents+json"
 _TYPE_PREFIX = "io.pyexecutorhub.execution"
+CLEANUP_TYPE = "io.pyexecutorhub.cleanup.v1"
+CLEANUP_KEY = "execution.cleanup.hub"
 
 ExecutionId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
@@ -223,6 +225,38 @@ class ProgressEvent(_CloudEvent):
         return f"execution.progress.{self.data.program_id}"
 
 
+class Cleanup(BaseModel):
+    """Somebody asked that the records of everything finished so far be removed. Statistics stay."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    requested_at: Time
+    requested_by: str | None = Field(default=None, max_length=256)
+
+
+class CleanupEvent(_CloudEvent):
+    """A cleanup in the log, obeyed by every view at its place there."""
+
+    data: Cleanup
+
+    @classmethod
+    def of(cls, cleanup: Cleanup, *, cleanup_id: str, source: str) -> Self:
+        """The event of one cleanup; ``cleanup_id`` is a UUID of its own."""
+        return cls(
+            id=cleanup_id,
+            source=source,
+            type=CLEANUP_TYPE,
+            subject=cleanup_id,
+            time=cleanup.requested_at,
+            data=cleanup,
+        )
+
+    @property
+    def routing_key(self) -> str:
+        """The one key of cleanups; no execution's event has it, as no status is called so."""
+        return CLEANUP_KEY
+
+
 class OutputEvent(_CloudEvent):
     """A piece of output, as subscribers receive it."""
 
@@ -246,6 +280,7 @@ class OutputEvent(_CloudEvent):
 
 
 _EXECUTION_EVENT: TypeAdapter[ExecutionEvent] = TypeAdapter(ExecutionEvent)
+_CLEANUP_EVENT: TypeAdapter[CleanupEvent] = TypeAdapter(CleanupEvent)
 _PROGRESS_EVENT: TypeAdapter[ProgressEvent] = TypeAdapter(ProgressEvent)
 _OUTPUT_EVENT: TypeAdapter[OutputEvent] = TypeAdapter(OutputEvent)
 
@@ -279,6 +314,21 @@ def parse_progress(body: bytes) -> ProgressEvent:
         raise MalformedEvent(f"the record is not a progress event: {type(error).__name__}") from error
     if event != ProgressEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
         raise MalformedEvent("the event's envelope and its data disagree")
+    return event
+
+
+def parse_cleanup(body: bytes) -> CleanupEvent:
+    """The cleanup in one record.
+
+    Raises:
+        MalformedEvent: it is not a CloudEvent of a cleanup.
+    """
+    try:
+        event = _CLEANUP_EVENT.validate_json(body)
+    except (ValidationError, ValueError) as error:
+        raise MalformedEvent(f"the record is not a cleanup: {type(error).__name__}") from error
+    if event != CleanupEvent.of(event.data, cleanup_id=event.id, source=event.source):
+        raise MalformedEvent("the cleanup's envelope and its data disagree")
     return event
 
 

@@ -47,6 +47,15 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """How many records of executions are held now."""
+
+    total: int
+    #: Of executions that have ended: the only ones that are ever removed.
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """Cumulative counts, per status and canonical program id. Every execution is in exactly one of them."""
 

@@ -5,11 +5,12 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from bus.errors import BusError
 from gateway import problems
 from gateway.answers import json_answer
 from gateway.bodies import ExecuteBody, read_body
 from gateway.errors import Refused, ViewUnavailable
-from gateway.keys import INTAKE, LOOKUP, USERNAME, WAITS
+from gateway.keys import CATALOGUES, CLEANUPS, INTAKE, LOOKUP, USERNAME, VIEW, WAITS
 from gateway.records import logs_of, record_of
 from schemas.executions import Execution
 from schemas.ids import is_execution_id
@@ -50,6 +51,25 @@ async def create(request: web.Request) -> web.Response:
 async def list_newest(request: web.Request) -> web.Response:
     """The newest executions, the newest first."""
     return json_answer([record_of(execution, output) for execution, output in await request.app[LOOKUP].newest(LISTED)])
+
+
+async def clean_up(request: web.Request) -> web.Response:
+    """Remove the records of all finished executions. Statistics stay, and so does everything that waits or runs."""
+    try:
+        removed = await request.app[CLEANUPS].clean_up(requested_by=request[USERNAME])
+    except TimeoutError as error:
+        raise Refused(problems.cleanup_pending()) from error
+    except BusError as error:
+        raise Refused(problems.bus_unavailable()) from error
+    held = await request.app[VIEW].held()
+    return json_answer(
+        {
+            "message": "Manual cleanup completed",
+            "removed_executions": removed,
+            "remaining_executions": held.total,
+            "max_executions": request.app[CATALOGUES].current.settings.max_executions,
+        }
+    )
 
 
 async def show(request: web.Request) -> web.Response:

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from gateway.answers import json_answer
 from gateway.keys import CATALOGUES, VIEW
-from gateway.records import concurrent_of, statistics_of
+from gateway.records import concurrent_of, info_of, statistics_of
 from schemas.times import utc_now
 
 
@@ -13,6 +13,12 @@ async def show(request: web.Request) -> web.Response:
     statistics = await request.app[VIEW].statistics()
     settings = request.app[CATALOGUES].current.settings
     return json_answer(statistics_of(statistics, max_executions=settings.max_executions))
+
+
+async def show_info(request: web.Request) -> web.Response:
+    """How many records are held, and how many may be."""
+    held = await request.app[VIEW].held()
+    return json_answer(info_of(held, max_executions=request.app[CATALOGUES].current.settings.max_executions))
 
 
 async def show_concurrent(request: web.Request) -> web.Response:

@@ -18,7 +18,7 @@ from gateway.throttle import Throttle
 from gateway.tokens import Tokens
 from schemas.catalogue import Catalogue
 from schemas.commands import parse_execute
-from schemas.executions import Execution, Statistics
+from schemas.executions import Execution, Held, Statistics
 from schemas.output import Output
 from schemas.programs import Program, ProgramKind
 from schemas.settings import ProgramSettings
@@ -122,6 +122,11 @@ class MemoryView:
     async def running(self) -> list[Execution]:
         return [execution for execution in self.executions.values() if execution.status is Status.RUNNING]
 
+    async def held(self) -> Held:
+        self._fail()
+        finished = sum(execution.status.is_terminal for execution in self.executions.values())
+        return Held(total=len(self.executions), finished=finished)
+
     async def statistics(self) -> Statistics:
         self._fail()
         by_status: dict[Status, dict[str, int]] = {}
@@ -147,6 +152,25 @@ class MemoryView:
     def _fail(self) -> None:
         if self.error is not None:
             raise self.error
+
+
+class FakeCleanups:
+    """Removes what has ended from a view in memory, or fails as a test says."""
+
+    def __init__(self, view: MemoryView) -> None:
+        self._view = view
+        self.error: Exception | None = None
+        #: Who has asked.
+        self.requested_by: list[str] = []
+
+    async def clean_up(self, *, requested_by: str) -> int:
+        self.requested_by.append(requested_by)
+        if self.error is not None:
+            raise self.error
+        ended = [key for key, execution in self._view.executions.items() if execution.status.is_terminal]
+        for execution_id in ended:
+            del self._view.executions[execution_id]
+        return len(ended)
 
 
 class FakeHealth:
@@ -181,12 +205,16 @@ class World:
     catalogues: FakeCatalogues
     commands: FakeCommands = field(default_factory=FakeCommands)
     view: MemoryView = field(default_factory=MemoryView)
+    cleanups: FakeCleanups = field(init=False)
     health: FakeHealth = field(default_factory=FakeHealth)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
     overlay: Overlay = field(default_factory=Overlay)
     throttle: Throttle = field(default_factory=Throttle)
     queue_length: int = 100
     accept_limit_seconds: float = 1.8
+
+    def __post_init__(self) -> None:
+        self.cleanups = FakeCleanups(self.view)
 
     def app(self) -> web.Application:
         """A gateway in this world."""
@@ -195,6 +223,7 @@ class World:
             commands=self.commands,
             view=self.view,
             endings=self.view,
+            cleanups=self.cleanups,
             health=self.health,
             accounts=self.accounts,
             signing_key=SIGNING_KEY,

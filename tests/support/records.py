@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from bus.messages import Message, Position, Record, Source
-from schemas.events import CONTENT_TYPE, Ended, ExecutionEvent, OutputChunk, OutputEvent, Queued, Running
+from schemas.events import CONTENT_TYPE, Cleanup, CleanupEvent, Ended, ExecutionEvent, OutputChunk, OutputEvent, Queued, Running
 from schemas.output import StreamName, StreamSummary
 from schemas.reasons import Reason
 from schemas.status import Status
@@ -70,6 +70,12 @@ def chunk(
     )
     event = OutputEvent.of(piece, source="/runner/r1")
     return report(event.id, event.to_bytes(), offset=offset, key=event.routing_key)
+
+
+def cleanup(number: int = 99) -> Record:
+    """The record of a cleanup."""
+    event = CleanupEvent.of(Cleanup(requested_at=NOON, requested_by="ada"), cleanup_id=uid(number), source="/hub")
+    return report(event.id, event.to_bytes(), key=event.routing_key)
 
 
 def in_chunks(size: int, chunks: int) -> StreamSummary:

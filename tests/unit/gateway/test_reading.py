@@ -5,6 +5,9 @@ import base64
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
+from bus.errors import BusUnavailable
 from gateway.errors import ViewUnavailable
 from schemas.executions import Execution
 from schemas.ids import new_execution_id
@@ -12,7 +15,7 @@ from schemas.output import Output
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 from schemas.times import utc_now
-from tests.support.gateway_fakes import USERNAME, Client, World
+from tests.support.gateway_fakes import USERNAME, Client, World, catalogue, program
 from tests.support.wait import eventually
 
 SEED_RECORD = {"execution_id", "program_id", "status", "start_time", "end_time", "output", "error"}
@@ -236,3 +239,45 @@ async def test_a_view_that_is_away_is_503(client: Client, world: World) -> None:
         assert response.status == 503
         assert "Retry-After" in response.headers
         assert "disk" not in await response.text()
+
+
+async def test_e10_info_counts_the_records_and_never_goes_below_zero(client: Client, world: World) -> None:
+    for _ in range(3):
+        await world.view.put(ended())
+    await world.view.put(ended(status=Status.RUNNING, ended_at=None))
+    expected = {"total_executions": 4, "max_executions": 500, "storage_type": "sqlite", "cleanup_enabled": True}
+
+    assert await (await client.get("/executions/info")).json() == expected | {"available_slots": 497}
+
+    world.catalogues.current = catalogue(program("example_script"), max_executions=2)
+
+    info = await (await client.get("/executions/info")).json()
+    assert (info["max_executions"], info["available_slots"]) == (2, 0)
+
+
+async def test_e12_cleanup_says_what_it_removed_and_what_remains(client: Client, world: World) -> None:
+    await world.view.put(ended())
+    await world.view.put(ended(status=Status.RUNNING, ended_at=None))
+
+    response = await client.delete("/executions/cleanup")
+
+    assert response.status == 200
+    assert await response.json() == {
+        "message": "Manual cleanup completed",
+        "removed_executions": 1,
+        "remaining_executions": 1,
+        "max_executions": 500,
+    }
+    assert world.cleanups.requested_by == [USERNAME]
+
+
+@pytest.mark.parametrize(("error", "slug"), [(TimeoutError(), "cleanup-pending"), (BusUnavailable("away"), "bus-unavailable")])
+async def test_e12_a_cleanup_that_is_not_seen_to_be_done_is_503(
+    client: Client, world: World, error: Exception, slug: str
+) -> None:
+    world.cleanups.error = error
+
+    response = await client.delete("/executions/cleanup")
+
+    assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    assert (await response.json())["type"] == f"/problems/{slug}"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bus.messages import Record, Source
 from hub.fold import Folded, Transition, fold
-from hub.log_entries import Skip, understand_all
+from hub.log_entries import Cleaned, Skip, understand_all
 from schemas.commands import digest_of
 from schemas.events import Queued
 from schemas.executions import Execution
@@ -27,7 +27,7 @@ ONE = uid(1)
 def apply(*records: Record, rows: dict[str, Execution] | None = None) -> Folded:
     """Fold these records as one batch."""
     entries, skipped = understand_all(numbered(*records))
-    folded = fold(rows or {}, entries)
+    folded = fold(rows or {}, [entry for entry in entries if not isinstance(entry, Cleaned)])
     folded.skipped.update(skipped)
     return folded
 
@@ -248,7 +248,7 @@ def _in_batches(log: list[Record], cuts: list[int]) -> tuple[dict[str, Execution
     edges = [0, *sorted(cut for cut in cuts if cut < len(log)), len(log)]
     for start, stop in pairwise(edges):
         entries, unread = understand_all(log[start:stop])
-        folded = fold(rows, entries)
+        folded = fold(rows, [entry for entry in entries if not isinstance(entry, Cleaned)])
         rows.update(folded.rows)
         transitions += folded.transitions
         skipped += unread + folded.skipped

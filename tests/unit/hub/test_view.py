@@ -18,13 +18,13 @@ from hub.log_entries import Skip
 from hub.rows import text_of, time_of
 from hub.view import View
 from schemas.events import CONTENT_TYPE, parse_event
-from schemas.executions import Statistics
+from schemas.executions import Held, Statistics
 from schemas.output import Output, StreamSummary
 from schemas.output import StreamName as ProgramStream
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 from schemas.times import utc_now
-from tests.support.records import NOON, asked, chunk, ended, in_chunks, numbered, running, told, uid
+from tests.support.records import NOON, asked, chunk, cleanup, ended, in_chunks, numbered, report, running, told, uid
 
 ONE, TWO, THREE = uid(1), uid(2), uid(3)
 MANY = 10_000
@@ -193,7 +193,7 @@ async def test_a_late_record_does_not_bring_a_removed_execution_back(view: View)
     applied = await fold_in(view, command, end, keep=1)
     await pour(view, chunk(ONE, 0, b"late"))
 
-    assert (applied.transitions, applied.ended) == (0, frozenset())
+    assert (applied.transitions, applied.ended) == (0, set())
     assert applied.skipped == {Skip.REMOVED: 2}
     assert await view.find(ONE) is None
     assert await view.output(ONE) == Output()
@@ -443,3 +443,47 @@ def test_times_are_stored_in_a_form_that_sorts() -> None:
 
     assert texts == sorted(texts)
     assert [time_of(text) for text in texts] == moments
+
+
+async def test_e12_a_cleanup_removes_what_had_ended_at_its_place_in_the_log_and_leaves_the_statistics(view: View) -> None:
+    await fold_in(view, asked(ONE), told(running(ONE)), told(ended(ONE)), asked(TWO), told(running(TWO)), asked(THREE))
+    await pour(view, chunk(ONE, 0, b"late"))
+    before = sums(await view.statistics())
+
+    applied = await fold_in(view, cleanup(), told(ended(TWO)), told(ended(ONE)))
+
+    assert applied.cleanups == {uid(99): view_writer.CleanedUp(removed=1, remaining=2)}
+    # What ended after the cleanup stays, and a repeated ending brings nothing back.
+    assert await view.find(ONE) is None
+    assert (await view.output(ONE)) == Output()
+    two, three = await view.find(TWO), await view.find(THREE)
+    assert two is not None
+    assert (two.status, three and three.status) == (Status.COMPLETED, Status.QUEUED)
+    assert sum(sum(programs.values()) for programs in before.values()) == (await view.statistics()).total == 3
+    assert (await view.held()) == Held(total=2, finished=1)
+
+
+async def test_a_cleanup_means_the_same_wherever_batches_are_cut(tmp_path: Path) -> None:
+    log = [asked(ONE), told(ended(ONE)), cleanup(97), asked(TWO), told(ended(TWO)), told(ended(ONE)), cleanup(98), asked(THREE)]
+    outcomes = []
+    for cut in range(len(log) + 1):
+        view = View(tmp_path / f"{cut}.db", readers=1)
+        await view.open()
+        for part in (log[:cut], log[cut:]):
+            if part:
+                await fold_in(view, *part)
+        left = [execution.execution_id for execution, _ in await view.newest(10)]
+        outcomes.append((left, sums(await view.statistics()), await view.held()))
+        await view.close()
+
+    assert outcomes == [outcomes[0]] * len(outcomes)
+    assert outcomes[0][0] == [THREE]
+
+
+async def test_what_is_no_cleanup_under_the_key_of_cleanups_is_skipped_and_removes_nothing(view: View) -> None:
+    await fold_in(view, asked(ONE), told(ended(ONE)))
+
+    applied = await fold_in(view, report("x", b'{"specversion": "1.0"}', key="execution.cleanup.hub"))
+
+    assert (applied.cleanups, applied.skipped) == ({}, {Skip.MALFORMED_EVENT: 1})
+    assert await view.find(ONE) is not None
