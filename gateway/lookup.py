@@ -5,11 +5,14 @@ from datetime import datetime
 
 from gateway.overlay import Overlay
 from gateway.ports import View
-from schemas.executions import Execution
+from schemas.executions import Execution, Page, Wanted
 from schemas.output import Output
 
 #: Seconds in which an execution that another gateway accepted shows up here.
 PATIENCE_SECONDS = 0.5
+
+#: The place above all that the view shows; it is also the largest integer that SQLite knows.
+TOP = 2**63 - 1
 
 _FIRST_PAUSE_SECONDS = 0.01
 
@@ -36,18 +39,31 @@ class Lookup:
         output = await self._view.output(execution_id) if execution.status.is_terminal else Output()
         return execution, output
 
-    async def newest(self, limit: int) -> list[tuple[Execution, Output]]:
-        """The newest executions by acceptance, the newest first, with their output."""
-        shown = await self._view.newest(limit)
-        known = {execution.execution_id for execution, _ in shown}
+    async def page(self, limit: int, wanted: Wanted, before: int | None) -> Page:
+        """The newest executions that are wanted, the newest first, with their output.
+
+        What the view does not show yet is on top of the first page, and on no later one.
+        """
+        page = await self._view.page(limit, wanted, before)
+        if before is not None or not (waiting := self._waiting(limit, wanted, page)):
+            return page
+        room = limit - len(waiting)
+        if room == 0:
+            return Page(waiting, TOP if page.rows else None)
+        # A shorter one, so that the next page begins where this one ends. Meanwhile the view may have caught up.
+        page = await self._view.page(room, wanted, None)
+        known = _ids(page)
+        return Page([row for row in waiting if row[0].execution_id not in known] + page.rows, page.next)
+
+    def _waiting(self, limit: int, wanted: Wanted, shown: Page) -> list[tuple[Execution, Output]]:
+        known = _ids(shown)
         # The view may have more than it gave: what it shows further down must not come up again from the overlay.
-        oldest = shown[-1][0].accepted_at if len(shown) == limit else None
-        waiting = [
+        oldest = shown.rows[-1][0].accepted_at if len(shown.rows) == limit else None
+        return [
             (execution, Output())
             for execution in self._overlay.newest(limit)
-            if execution.execution_id not in known and _is_after(execution, oldest)
+            if execution.execution_id not in known and wanted.matches(execution) and _is_after(execution, oldest)
         ]
-        return (waiting + shown)[:limit]
 
     async def _find_now(self, execution_id: str) -> Execution | None:
         execution = await self._view.find(execution_id)
@@ -55,6 +71,10 @@ class Lookup:
             return self._overlay.find(execution_id)
         self._overlay.drop(execution_id)
         return execution
+
+
+def _ids(page: Page) -> set[str]:
+    return {execution.execution_id for execution, _ in page.rows}
 
 
 def _is_after(execution: Execution, moment: datetime | None) -> bool:

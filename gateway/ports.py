@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from schemas.catalogue import Catalogue
-from schemas.executions import Execution, Held, Statistics
+from schemas.executions import Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output
 
 
@@ -31,8 +31,11 @@ class View(Protocol):
     async def output(self, execution_id: str) -> Output:
         """What is known of an execution's output; empty where nothing is."""
 
-    async def newest(self, limit: int) -> list[tuple[Execution, Output]]:
-        """The newest executions by acceptance, the newest first, with their output.
+    async def page(self, limit: int, wanted: Wanted, before: int | None) -> Page:
+        """The newest executions that are wanted, the newest first, with their output.
+
+        ``before`` is what the page before this one said in ``next``; ``None`` for the first page. New executions do not
+        move what is on the pages to come.
 
         Where all of it together would be too large to hold, some outputs are empty and not complete.
         """

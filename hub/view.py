@@ -17,7 +17,7 @@ from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import open_reader, open_writer
 from hub.view_writer import AppliedLog, AppliedOutput
-from schemas.executions import Execution, Held, Statistics
+from schemas.executions import EVERYTHING, Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output
 from schemas.times import utc_now
 
@@ -60,9 +60,9 @@ class View:
         """Whether the execution has ended and all of its output that was kept is here."""
         return await self._read(partial(view_queries.is_output_complete, execution_id=execution_id))
 
-    async def newest(self, limit: int) -> list[tuple[Execution, Output]]:
-        """The newest executions by acceptance, the newest first, with their output."""
-        return await self._read(partial(view_queries.newest, limit=limit))
+    async def page(self, limit: int, wanted: Wanted = EVERYTHING, before: int | None = None) -> Page:
+        """The newest executions that are wanted, from the beginning or from where the page before this one said."""
+        return await self._read(partial(view_queries.page, limit=limit, wanted=wanted, before=before))
 
     async def running(self) -> list[Execution]:
         """The executions that run now, the oldest first."""

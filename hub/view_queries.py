@@ -8,7 +8,7 @@ from hub import rows
 from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from schemas.events import CONTENT_TYPE
-from schemas.executions import Execution, Held, Statistics
+from schemas.executions import Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output, StreamName, StreamSummary
 from schemas.status import Status
 from schemas.times import utc_now
@@ -26,21 +26,45 @@ def find(connection: sqlite3.Connection, execution_id: str) -> Execution | None:
     return None if row is None else rows.execution_of(row)
 
 
-def newest(connection: sqlite3.Connection, limit: int) -> list[tuple[Execution, Output]]:
+def page(connection: sqlite3.Connection, limit: int, wanted: Wanted, before: int | None) -> Page:
     """The newest executions, in the order of the log: a publisher's clock can't push one to the top.
 
     Output that would take all of it together beyond :data:`LISTED_OUTPUT_BYTES` is left out, and so marked as not complete.
     """
-    found = connection.execute(f"{_SELECT} ORDER BY sequence DESC LIMIT ?", (limit,)).fetchall()
+    condition, values = _condition(wanted, before)
+    # One more than asked for shows whether there is a next page.
+    found = connection.execute(
+        f"SELECT sequence, {rows.COLUMNS} FROM executions{condition} ORDER BY sequence DESC LIMIT ?",  # noqa: S608
+        (*values, limit + 1),
+    ).fetchall()
     room = LISTED_OUTPUT_BYTES
     listed = []
-    for row in found:
-        execution = rows.execution_of(row)
+    for _, *row in found[:limit]:
+        execution = rows.execution_of(tuple(row))
         size = sum(summary.kept_bytes for summary in (execution.stdout, execution.stderr) if summary is not None)
         fits = size <= room
         room -= size if fits else 0
         listed.append((execution, _output(connection, execution) if fits else Output()))
-    return listed
+    return Page(listed, next=found[limit - 1][0] if len(found) > limit else None)
+
+
+def _condition(wanted: Wanted, before: int | None) -> tuple[str, list[str | int]]:
+    """The WHERE of a list, and the values to bind in it."""
+    conditions: list[str] = []
+    values: list[str | int] = []
+    for condition, value in (
+        ("sequence < ?", before),
+        ("status = ?", wanted.status),
+        ("accepted_at >= ?", rows.text_of(wanted.since)),
+        ("accepted_at < ?", rows.text_of(wanted.until)),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    if wanted.program_ids is not None:
+        conditions.append(f"program_id IN ({', '.join('?' * len(wanted.program_ids))})")
+        values += sorted(wanted.program_ids)
+    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
 
 
 def running(connection: sqlite3.Connection) -> list[Execution]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from schemas.output import StreamSummary
+from schemas.output import Output, StreamSummary
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 
@@ -44,6 +44,41 @@ class Execution:
     #: Where the caller wants the terminal event, and the word to send back with it.
     reply_to: str | None = None
     correlation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which executions a list shall hold; ``None`` means all."""
+
+    status: Status | None = None
+    #: The ids and keys that name one program.
+    program_ids: frozenset[str] | None = None
+    #: Accepted at this time or later …
+    since: datetime | None = None
+    #: … and before that one.
+    until: datetime | None = None
+
+    def matches(self, execution: Execution) -> bool:
+        """Whether this execution is one of them."""
+        accepted_at = execution.accepted_at
+        return (
+            (self.status is None or execution.status is self.status)
+            and (self.program_ids is None or execution.program_id in self.program_ids)
+            and (self.since is None or (accepted_at is not None and accepted_at >= self.since))
+            and (self.until is None or (accepted_at is not None and accepted_at < self.until))
+        )
+
+
+EVERYTHING = Wanted()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, the newest first."""
+
+    rows: list[tuple[Execution, Output]]
+    #: Where the next page begins; ``None`` where this is the last one.
+    next: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,13 @@ from gateway.answers import json_answer
 from gateway.bodies import ExecuteBody, read_body
 from gateway.errors import Refused, ViewUnavailable
 from gateway.keys import CATALOGUES, CLEANUPS, INTAKE, LOOKUP, USERNAME, VIEW, WAITS
+from gateway.page_query import next_page, page_query
 from gateway.records import logs_of, record_of
 from schemas.executions import Execution
 from schemas.ids import is_execution_id
 from schemas.output import Output
 from schemas.times import utc_now
 
-#: Executions that the list shows.
-LISTED = 100
 #: Longest ``?wait=``, in seconds.
 MAX_WAIT_SECONDS = 300
 
@@ -49,8 +48,11 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def list_newest(request: web.Request) -> web.Response:
-    """The newest executions, the newest first."""
-    return json_answer([record_of(execution, output) for execution, output in await request.app[LOOKUP].newest(LISTED)])
+    """The newest executions, the newest first; the header ``Link`` leads to the next page where there is one."""
+    asked = page_query(request.query, request.app[CATALOGUES].current)
+    page = await request.app[LOOKUP].page(asked.limit, asked.wanted, asked.before)
+    link = {} if page.next is None else {"Link": f'<{next_page(request.rel_url, page.next)}>; rel="next"'}
+    return json_answer([record_of(execution, output) for execution, output in page.rows], headers=link)
 
 
 async def clean_up(request: web.Request) -> web.Response:

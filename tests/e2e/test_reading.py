@@ -40,3 +40,22 @@ async def test_i1_i2_images_of_the_configuration_are_listed_and_searched(api: Ap
     assert listed["images"][-1]["full_name"] == "pyexecutorhub-base"
     found = await api.get("/images/search/EXECUTORHUB-base")
     assert (found["search_term"], found["total_images"]) == ("EXECUTORHUB-base", 1)
+
+
+async def test_e7_m32_the_list_is_walked_page_by_page_and_filtered(api: Api) -> None:
+    made = [(await api.run("hello"))["execution_id"] for _ in range(3)]
+    failed = (await api.run("fails"))["execution_id"]
+
+    seen: list[str] = []
+    path = "/executions?limit=2"
+    while path:
+        status, headers, body = await api.call("GET", path)
+        assert status == 200
+        assert len(body) <= 2
+        seen += [record["execution_id"] for record in body]
+        path = headers.get("Link", "").partition(">")[0].lstrip("<")
+
+    assert seen[:4] == [failed, *reversed(made)]
+    assert len(seen) == len(set(seen))
+    assert failed in [record["execution_id"] for record in await api.get("/executions?status=failed&program=fails")]
+    assert made[0] not in [record["execution_id"] for record in await api.get("/executions?status=failed")]

@@ -18,7 +18,7 @@ from gateway.throttle import Throttle
 from gateway.tokens import Tokens
 from schemas.catalogue import Catalogue
 from schemas.commands import parse_execute
-from schemas.executions import Execution, Held, Statistics
+from schemas.executions import Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output
 from schemas.programs import Program, ProgramKind
 from schemas.settings import ProgramSettings
@@ -114,10 +114,17 @@ class MemoryView:
         self._fail()
         return self.outputs.get(execution_id, Output())
 
-    async def newest(self, limit: int) -> list[tuple[Execution, Output]]:
+    async def page(self, limit: int, wanted: Wanted, before: int | None) -> Page:
         self._fail()
-        newest = sorted(self.executions.values(), key=lambda one: one.accepted_at or utc_now(), reverse=True)
-        return [(execution, await self.output(execution.execution_id)) for execution in newest[:limit]]
+        # As in the log, an execution's place is the number of those up to it.
+        oldest_first = sorted(self.executions.values(), key=lambda one: one.accepted_at or utc_now())
+        found = [
+            (place, one)
+            for place, one in reversed(list(enumerate(oldest_first, 1)))
+            if wanted.matches(one) and (before is None or place < before)
+        ]
+        rows = [(one, await self.output(one.execution_id)) for _, one in found[:limit]]
+        return Page(rows, found[limit - 1][0] if len(found) > limit else None)
 
     async def running(self) -> list[Execution]:
         return [execution for execution in self.executions.values() if execution.status is Status.RUNNING]

@@ -55,7 +55,7 @@ async def test_killed_at_random_it_loses_nothing_and_counts_nothing_twice(tmp_pa
             recount[row.status][row.program_id] = recount[row.status].get(row.program_id, 0) + 1
         assert (await view.statistics()).by_status == recount
 
-        newest = await view.newest(10 * EXECUTIONS)
+        newest = (await view.page(10 * EXECUTIONS)).rows
         finished = [execution for execution, _ in newest if execution.status.is_terminal]
         assert len(finished) == KEPT
         assert all(execution == folded.rows[execution.execution_id] for execution, _ in newest)

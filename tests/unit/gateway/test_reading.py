@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
+import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -281,3 +282,79 @@ async def test_e12_a_cleanup_that_is_not_seen_to_be_done_is_503(
 
     assert (response.status, response.headers["Retry-After"]) == (503, "5")
     assert (await response.json())["type"] == f"/problems/{slug}"
+
+
+async def ids_of(client: Client, path: str) -> tuple[list[str], str | None]:
+    """The ids on a page, and the address of the next one."""
+    response = await client.get(path)
+    assert response.status == 200, await response.text()
+    link = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
+    return [one["execution_id"] for one in await response.json()], link and link[1]
+
+
+async def test_m32_pages_follow_each_other_without_a_gap_or_a_repeat(client: Client, world: World) -> None:
+    now = utc_now()
+    executions = [ended(accepted_at=now - timedelta(seconds=age)) for age in range(5)]
+    for execution in executions:
+        await world.view.put(execution)
+    accepted = [(await (await client.post("/execute", json={"program_id": "billing"})).json())["execution_id"] for _ in "ab"]
+
+    seen: list[str] = []
+    path: str | None = "/executions?limit=3"
+    sizes = []
+    while path is not None:
+        ids, path = await ids_of(client, path)
+        sizes.append(len(ids))
+        seen += ids
+
+    assert seen == [*reversed(accepted), *(execution.execution_id for execution in executions)]
+    assert sizes == [3, 3, 1]
+    # The overlay fills the first page alone: the second one begins at the top of the view.
+    first, path = await ids_of(client, "/executions?limit=2")
+    assert first == list(reversed(accepted))
+    assert path is not None
+    assert (await ids_of(client, path))[0] == [execution.execution_id for execution in executions[:2]]
+
+
+async def test_m32_a_list_holds_what_its_filters_want(client: Client, world: World) -> None:
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    early = ended(accepted_at=noon - timedelta(hours=1))
+    late = ended(accepted_at=noon, program_id="7", status=Status.COMPLETED)
+    for execution in (early, late):
+        await world.view.put(execution)
+
+    for query, expected in {
+        "status=failed": [early],
+        "status=timeout": [],
+        "program=7": [late],
+        "program=billing": [late],
+        "program=nobody": [],
+        "since=2026-01-31T12:00:00Z": [late],
+        "until=2026-01-31T13:00:00+01:00": [early],
+        "since=2026-01-31T10:00:00Z&until=2026-01-31T13:00:00Z&program=example_script": [early],
+    }.items():
+        assert (await ids_of(client, f"/executions?{query}"))[0] == [one.execution_id for one in expected], query
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=٣", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("status=done", "status"),
+        ("program=", "program"),
+        ("since=yesterday", "since"),
+        ("until=2026-01-31T12:00:00", "until"),
+        ("since=0001-01-01T00:00:00%2B23:59", "since"),
+        ("cursor=%C3%B1", "cursor"),
+        ("cursor=AAAA", "cursor"),
+        ("cursor=OTIyMzM3MjAzNjg1NDc3NTgwOA", "cursor"),
+    ],
+)
+async def test_m32_a_parameter_that_can_not_be_used_is_named(client: Client, query: str, name: str) -> None:
+    response = await client.get(f"/executions?{query}")
+
+    assert response.status == 422
+    assert (await response.json())["errors"][0]["loc"] == ["query", name]

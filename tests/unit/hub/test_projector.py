@@ -216,11 +216,11 @@ async def test_the_number_of_finished_executions_kept_may_change_while_it_runs(b
     async with bench.projecting():
         bench.streams.write(StreamName.LOG, *(told(ended(uid(number))) for number in range(5)))
         await bench.until(uid(4), Status.COMPLETED)
-        assert len(await bench.view.newest(10)) == 5
+        assert len((await bench.view.page(10)).rows) == 5
 
         bench.keep = 2
         bench.streams.write(StreamName.LOG, told(ended(uid(9))))
         await bench.until(uid(9), Status.COMPLETED)
 
-    assert [execution.execution_id for execution, _ in await bench.view.newest(10)] == [uid(9), uid(4)]
+    assert [execution.execution_id for execution, _ in (await bench.view.page(10)).rows] == [uid(9), uid(4)]
     assert await bench.total() == 6

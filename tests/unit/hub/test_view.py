@@ -18,7 +18,7 @@ from hub.log_entries import Skip
 from hub.rows import text_of, time_of
 from hub.view import View
 from schemas.events import CONTENT_TYPE, parse_event
-from schemas.executions import Held, Statistics
+from schemas.executions import Held, Statistics, Wanted
 from schemas.output import Output, StreamSummary
 from schemas.output import StreamName as ProgramStream
 from schemas.reasons import Category, Reason
@@ -91,7 +91,7 @@ async def test_a_list_leaves_out_the_output_that_would_make_it_too_large(view: V
     outputs = {THREE: b"newest", TWO: b"middle", ONE: b"last"}
     for execution_id in (ONE, TWO, THREE):
         await fold_in(view, told(ended(execution_id, stdout=StreamSummary.inline(outputs[execution_id]))))
-    listed = {execution.execution_id: output for execution, output in await view.newest(10)}
+    listed = {execution.execution_id: output for execution, output in (await view.page(10)).rows}
     assert {execution_id: output.stdout for execution_id, output in listed.items()} == {
         THREE: b"newest",
         TWO: b"",
@@ -106,11 +106,11 @@ async def test_the_newest_come_first_in_the_order_of_the_log(view: View) -> None
     await fold_in(view, asked(ONE, accepted_at="2999-01-01T00:00:00Z"), asked(TWO), told(running(ONE)))
     await fold_in(view, asked(THREE, accepted_at=NOON.isoformat()), told(ended(ONE, stdout=StreamSummary.inline(b"x"))))
 
-    newest = await view.newest(10)
+    newest = (await view.page(10)).rows
 
     assert [execution.execution_id for execution, _ in newest] == [THREE, TWO, ONE]
     assert [output.stdout for _, output in newest] == [b"", b"", b"x"]
-    assert [execution.execution_id for execution, _ in await view.newest(1)] == [THREE]
+    assert [execution.execution_id for execution, _ in (await view.page(1)).rows] == [THREE]
 
 
 async def test_the_running_ones_come_with_the_oldest_first(view: View) -> None:
@@ -167,7 +167,7 @@ async def test_the_oldest_finished_are_removed_and_the_counts_stay(view: View, k
     for execution_id in finished:
         await fold_in(view, told(ended(execution_id, stdout=StreamSummary.inline(b"x"))), keep=keep)
 
-    kept = {execution.execution_id for execution, _ in await view.newest(10)}
+    kept = {execution.execution_id for execution, _ in (await view.page(10)).rows}
 
     assert kept == {ONE, TWO, *finished[-left:]}
     statistics = await view.statistics()
@@ -183,7 +183,7 @@ async def test_live_executions_are_never_removed(view: View) -> None:
     await fold_in(view, *(told(running(execution_id)) for execution_id in ids[:10]), keep=1)
     await fold_in(view, told(ended(ids[0])), told(ended(ids[1])), keep=1)
 
-    assert {execution.execution_id for execution, _ in await view.newest(100)} == set(ids[1:])
+    assert {execution.execution_id for execution, _ in (await view.page(100)).rows} == set(ids[1:])
 
 
 async def test_a_late_record_does_not_bring_a_removed_execution_back(view: View) -> None:
@@ -399,7 +399,7 @@ def test_the_view_is_the_same_however_the_log_was_cut(
         try:
             for start, stop in pairwise(edges):
                 await view.apply_log(log[start:stop], keep_finished=MANY)
-            return await view.newest(100), await view.statistics(), await view.transitions_after(None, 100)
+            return (await view.page(100)).rows, await view.statistics(), await view.transitions_after(None, 100)
         finally:
             await view.close()
 
@@ -472,7 +472,7 @@ async def test_a_cleanup_means_the_same_wherever_batches_are_cut(tmp_path: Path)
         for part in (log[:cut], log[cut:]):
             if part:
                 await fold_in(view, *part)
-        left = [execution.execution_id for execution, _ in await view.newest(10)]
+        left = [execution.execution_id for execution, _ in (await view.page(10)).rows]
         outcomes.append((left, sums(await view.statistics()), await view.held()))
         await view.close()
 
@@ -487,3 +487,34 @@ async def test_what_is_no_cleanup_under_the_key_of_cleanups_is_skipped_and_remov
 
     assert (applied.cleanups, applied.skipped) == ({}, {Skip.MALFORMED_EVENT: 1})
     assert await view.find(ONE) is not None
+
+
+async def test_m32_pages_of_the_view_keep_their_place_while_executions_come_in(view: View) -> None:
+    await fold_in(view, *(asked(uid(number), program="a" if number % 2 else "b") for number in range(1, 8)))
+    first = await view.page(2, Wanted(program_ids=frozenset({"a"})))
+    await fold_in(view, asked(uid(9), program="a"))
+
+    second = await view.page(2, Wanted(program_ids=frozenset({"a"})), first.next)
+
+    assert [execution.execution_id for execution, _ in first.rows] == [uid(7), uid(5)]
+    assert [execution.execution_id for execution, _ in second.rows] == [uid(3), uid(1)]
+    assert second.next is None
+
+
+async def test_m32_the_view_filters_as_the_rule_for_one_execution_does(view: View) -> None:
+    times = [NOON + timedelta(minutes=minute, microseconds=minute) for minute in range(6)]
+    for number, moment in enumerate(times, 1):
+        await fold_in(view, asked(uid(number), accepted_at=moment.isoformat(), program=f"p{number % 2}"))
+    await fold_in(view, asked(uid(7)), told(ended(uid(2), program="p0")), told(running(uid(3), program="p1")))
+    everything = [execution for execution, _ in (await view.page(100)).rows]
+
+    for wanted in (
+        Wanted(status=Status.QUEUED),
+        Wanted(status=Status.RUNNING, program_ids=frozenset({"p1", "other"})),
+        Wanted(since=times[2]),
+        Wanted(until=times[2]),
+        Wanted(since=times[1], until=times[4], program_ids=frozenset({"p0"})),
+    ):
+        assert [execution for execution, _ in (await view.page(100, wanted)).rows] == [
+            execution for execution in everything if wanted.matches(execution)
+        ]
