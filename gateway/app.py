@@ -77,6 +77,7 @@ def make_app(
         catalogues=catalogues,
         commands=commands,
         overlay=overlay,
+        view=view,
         queue_length=queue_length,
         limit_seconds=accept_limit_seconds,
     )

@@ -13,7 +13,7 @@ from bus.ports import Commands
 from gateway import problems
 from gateway.errors import OverlayFull, Refused
 from gateway.overlay import Overlay
-from gateway.ports import Catalogues
+from gateway.ports import Catalogues, View
 from schemas.commands import ExecuteProgram, parse_execute
 from schemas.errors import MalformedCommand
 from schemas.executions import Execution
@@ -45,6 +45,7 @@ class Intake:
         catalogues: Catalogues,
         commands: Commands,
         overlay: Overlay,
+        view: View,
         queue_length: int,
         limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
@@ -52,6 +53,7 @@ class Intake:
         self._catalogues = catalogues
         self._commands = commands
         self._overlay = overlay
+        self._view = view
         self._queue_length = queue_length
         self._limit_seconds = limit_seconds
         self._publishing: set[asyncio.Task[None]] = set()
@@ -81,6 +83,8 @@ class Intake:
         )
         message = _message(execution, parameters)
 
+        if catalogue.rejects_on_limit(program):
+            await self._refuse_above(catalogue.settings.max_concurrent_executions)
         await self._admit(pool, deadline)
         publishing = asyncio.create_task(
             self._publish(pool, message, execution, deadline, parameters_line=parameters_line(program.parameters, parameters)),
@@ -95,6 +99,15 @@ class Intake:
         """Wait for the publishes whose callers have left; each has its own limit."""
         if self._publishing:
             await asyncio.wait(self._publishing)
+
+    async def _refuse_above(self, limit: int) -> None:
+        """Refuse if as many executions wait or run as may run. Two requests at the same time may both pass."""
+        # What is accepted counts once: here until the view shows it, and there from then on.
+        await self._overlay.sweep(self._view)
+        totals = (await self._view.statistics()).by_status
+        under_way = sum(sum(totals.get(status, {}).values()) for status in (Status.QUEUED, Status.RUNNING))
+        if under_way + len(self._overlay) >= limit:
+            raise Refused(problems.concurrency_limit(limit))
 
     async def _admit(self, pool: str, deadline: float) -> None:
         try:

@@ -151,6 +151,17 @@ def queue_full(pool: str, waiting: int) -> Problem:
     )
 
 
+def concurrency_limit(limit: int) -> Problem:
+    """As many executions run as may, and the program would rather not wait."""
+    return Problem(
+        status=429,
+        slug="concurrency-limit",
+        title="As many executions run as may",
+        detail=f"Maximum concurrent executions ({limit}) reached. Please wait for some executions to complete.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
 def unknown_pool(pool: str) -> Problem:
     """The program belongs to a pool that has no queue."""
     return Problem(

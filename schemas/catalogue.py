@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.programs import Program
+from schemas.programs import OnLimit, Program
 from schemas.settings import ProgramSettings
 
 
@@ -31,6 +31,10 @@ class Catalogue:
     def find(self, name: str) -> Program | None:
         """The program with this ``id`` or YAML key, enabled or not."""
         return self._by_name.get(name)
+
+    def rejects_on_limit(self, program: Program) -> bool:
+        """Whether a request for ``program`` is refused rather than queued while as many executions run as may."""
+        return (program.on_limit or self.settings.on_limit) is OnLimit.REJECT
 
     def pool_of(self, program: Program) -> str:
         """The pool whose runners run ``program``."""

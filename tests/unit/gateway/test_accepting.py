@@ -11,9 +11,10 @@ from structlog.testing import capture_logs
 from bus.errors import BusClosed, BusUnavailable, UnknownPool
 from gateway.overlay import Overlay
 from schemas.commands import parse_execute
+from schemas.executions import Execution
 from schemas.ids import is_execution_id
 from schemas.status import Status
-from tests.support.gateway_fakes import USERNAME, Client, World, client_of, program
+from tests.support.gateway_fakes import USERNAME, Client, World, catalogue, client_of, program
 from tests.support.wait import eventually
 
 
@@ -293,3 +294,36 @@ async def test_r20_the_log_has_the_parameters_and_no_secret(client: Client, worl
     assert line["event"] == 'Program parameters: --mode fast --db-password ***; from the request: ["API_KEY"]'
     assert line["log_level"] == "info"
     assert "hunter" not in repr(lines)
+
+
+async def test_r19_a_program_that_rejects_on_limit_is_refused_with_the_seeds_message_while_all_slots_are_taken(
+    client: Client, world: World
+) -> None:
+    programs = (program("picky", on_limit="reject"), program("patient"))
+    world.catalogues.current = catalogue(*programs, max_concurrent_executions=2)
+    first, second = [(await (await client.post("/execute", json={"program_id": "picky"})).json()) for _ in range(2)]
+
+    refused = await client.post("/execute", json={"program_id": "picky"})
+
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "5")
+    message = "Maximum concurrent executions (2) reached. Please wait for some executions to complete."
+    assert (await refused.json())["detail"] == message
+    # Who is patient waits in the queue, as is the default.
+    assert (await client.post("/execute", json={"program_id": "patient"})).status == 202
+    assert len(world.commands.accepted) == 3
+    # Once executions have ended, there is room again.
+    patient = world.commands.accepted[2][1].id
+    for execution_id in (first["execution_id"], second["execution_id"], patient):
+        await world.view.put(Execution(execution_id=execution_id, program_id="picky", status=Status.COMPLETED))
+    assert (await client.post("/execute", json={"program_id": "picky"})).status == 202
+
+
+async def test_r19_the_settings_may_reject_for_all_programs_and_a_program_may_queue_all_the_same(
+    client: Client, world: World
+) -> None:
+    programs = (program("plain"), program("patient", on_limit="queue"))
+    world.catalogues.current = catalogue(*programs, max_concurrent_executions=1, on_limit="reject")
+
+    assert (await client.post("/execute", json={"program_id": "plain"})).status == 202
+    assert (await client.post("/execute", json={"program_id": "plain"})).status == 429
+    assert (await client.post("/execute", json={"program_id": "patient"})).status == 202
