@@ -26,8 +26,6 @@ class StreamName(StrEnum):
     LOG = "log"
     #: Pieces of program output.
     OUTPUT = "output"
-    #: What must outlive the log: hashes of tokens and their revocation. Keys are ``state.<kind>``.
-    STATE = "state"
 
 
 class Source(StrEnum):

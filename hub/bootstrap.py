@@ -59,14 +59,7 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
             " or set HUB_BUS_URL to amqp://user:password@host/vhost"
         )
     with pid_file(state_dir / f"{name}.pid"), stop_on_signals() as stop:
-        catalogues = Catalogues.load(
-            ConfigFile(
-                path=hub.config_path,
-                project_dir=hub.project_path,
-                overrides=settings.overrides,
-                fallbacks=settings.fallbacks,
-            )
-        )
+        catalogues = Catalogues.load(config_file(settings))
         async with AsyncExitStack() as stack:
             # Left in the opposite order: first nobody is let in, then the runner comes to rest, then the tasks, then the bus.
             # Gateway and runner of one host may share a state directory; what a bus keeps belongs to one process.
@@ -88,6 +81,16 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
             await tasks.wait(stop)
     _log.info("stopped", action="hub_stopped")
     return 0
+
+
+def config_file(settings: Settings) -> ConfigFile:
+    """The config.yaml of these settings, with what they put above and below it."""
+    return ConfigFile(
+        path=settings.hub.config_path,
+        project_dir=settings.hub.project_path,
+        overrides=settings.overrides,
+        fallbacks=settings.fallbacks,
+    )
 
 
 async def _view(stack: AsyncExitStack, hub: HubSettings) -> View:

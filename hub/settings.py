@@ -101,6 +101,7 @@ class ProgramOverrides(BaseSettings):
     stop_grace_seconds: str | None = None
     output_limit: str | None = None
     max_executions: str | None = None
+    on_limit: str | None = None
 
 
 class SeedVariables(BaseSettings):

@@ -21,21 +21,12 @@ class ProgramKind(StrEnum):
 
 
 class OnLimit(StrEnum):
-    """What becomes of an execution when as many run as may."""
+    """What becomes of a request for an execution while as many run as may."""
 
     #: It waits in the queue.
     QUEUE = "queue"
-    #: The request is refused with 429.
+    #: It is refused with 429.
     REJECT = "reject"
-
-
-class ComposeProfile(StrEnum):
-    """How much a Compose file may ask for."""
-
-    #: What can't reach beyond the program's own folder and its own containers.
-    RESTRICTED = "restricted"
-    #: Everything: such a file is root on the host.
-    TRUSTED = "trusted"
 
 
 class Program(BaseModel):
@@ -61,7 +52,6 @@ class Program(BaseModel):
     parameters: str | None = None
     #: A Compose file to run instead of an image, relative to ``path`` or absolute.
     path_docker_compose_run: _Path | None = None
-    compose_profile: ComposeProfile = ComposeProfile.RESTRICTED
     on_limit: OnLimit | None = None
     timeout_seconds: Seconds | None = None
     #: Seconds between SIGTERM and SIGKILL.

@@ -11,7 +11,7 @@ import typer
 from bus.errors import BusError
 from gateway.errors import GatewayError
 from hub.bootstrap import Role, serve
-from hub.cli import client, credentials
+from hub.cli import client, configuration, credentials
 from hub.errors import HubError, ServiceDied
 from hub.log_setup import set_up_logging
 from hub.settings import Settings, load_settings
@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 credentials_app = typer.Typer(help="The user name and password of this hub.", no_args_is_help=True)
 app.add_typer(credentials_app, name="credentials")
+config_app = typer.Typer(help="The config.yaml of this hub.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="config.yaml to read. [HUB_CONFIG]", show_default=False)]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on. [API_HOST]", show_default=False)]
@@ -85,6 +87,12 @@ def run(
 ) -> None:
     """Run a program on the hub of this machine; its output is ours, and so is its exit status."""
     _run(client.run_program(_settings(config=config), program, parameter or []))
+
+
+@config_app.command("check")
+def config_check(config: Config = None) -> None:
+    """Read config.yaml as the hub would: every mistake with its line and column and exit status 2, or a summary and 0."""
+    _run(configuration.check(_settings(config=config)))
 
 
 @credentials_app.command("create")

@@ -1,11 +1,13 @@
 """Where settings come from, and which source wins (P14)."""
 
+import re
 from pathlib import Path
 
 import pytest
+from pydantic import AliasChoices
 
 from hub.errors import SettingsError
-from hub.settings import load_settings
+from hub.settings import HubSettings, SeedVariables, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +87,34 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
     monkeypatch.setenv("SECRET_KEY", "hunter3" * 5)
     monkeypatch.setenv("HUB_BUS_URL", "amqp://me:hunter4@localhost/")
     assert "hunter" not in repr(load_settings())
+
+
+def test_o2_p14_every_variable_of_env_example_is_one_that_the_hub_reads_and_its_values_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (Path(__file__).parents[3] / "env.example").read_text(encoding="utf-8").splitlines()
+    assignments = dict(re.findall(r"(?m)^#?([A-Z_]+)=(.*)$", "\n".join(lines)))
+    read = {
+        str(variable)
+        for model in (HubSettings, SeedVariables)
+        for field in model.model_fields.values()
+        if isinstance(field.validation_alias, AliasChoices)
+        for variable in field.validation_alias.choices
+    }
+    assert assignments.keys() <= read
+    assert {"HOST_PROJECT_DIR", "MAX_EXECUTIONS", "EXECUTION_TIMEOUT", "MEMORY_LIMIT", "CPU_LIMIT"} < assignments.keys()
+    assert {"API_HOST", "API_PORT"} < assignments.keys()
+
+    for variable in assignments:
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / ".env").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+
+    assert (settings.hub.api_host, settings.hub.api_port) == ("127.0.0.1", 8001)
+    assert settings.fallbacks == {
+        "max_executions": "10000",
+        "timeout_seconds": "300",
+        "memory_limit": "1g",
+        "cpu_limit": "0.5",
+    }
