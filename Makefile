@@ -1,10 +1,13 @@
-.PHONY: test check lock
+.PHONY: test check features lock
 
 test:   ## everything, from nothing: environment, Docker engine, images, RabbitMQ, all tests
 	@tools/test.sh
 
 check:  ## style, types and unit tests: seconds
 	@tools/check.sh
+
+features: ## write docs/features.md anew from tests/features.py
+	@.venv/bin/python -m tests.features --write
 
 lock:   ## write the requirement locks anew from pyproject.toml
 	@tools/lock.sh

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest_plugins = ["tests.support.broker"]
+pytest_plugins = ["tests.support.broker", "tests.support.feature_report"]
 
 #: What a developer's shell may have set must not decide a test.
 _PREFIXES = ("HUB_",)

@@ -17,6 +17,8 @@ if [ $# -gt 0 ]; then
     exec pytest "$@"
 fi
 
+export FEATURE_RESULTS="$BUILD/features"
+rm -rf "$FEATURE_RESULTS"
 step "style and types"
 ruff check .
 ruff format --check .
@@ -27,4 +29,6 @@ step "integration tests, on real Docker and real RabbitMQ"
 pytest -q tests/integration
 step "end to end, on both buses"
 pytest -q tests/e2e
+step "every row of the seed"
+python -m tests.features
 step "all of it took $((SECONDS - started)) s"

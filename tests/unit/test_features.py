@@ -1,0 +1,20 @@
+"""The table of features, and the document made of it."""
+
+from tests.features import DOCUMENT, FEATURES, document, rows_of
+
+
+def test_a_test_belongs_to_the_rows_at_the_beginning_of_its_name_and_of_its_docstring() -> None:
+    assert rows_of("test_p15_p16_an_edit_is_live", None) == ["P15", "P16"]
+    assert rows_of("test_an_edit_is_live", "P15, P16. Words.") == ["P15", "P16"]
+    assert rows_of("test_a1_is_shown", "A1: again.") == ["A1"]
+    # Other ids than the seed's have no row, and words are no ids.
+    assert rows_of("test_m32_pages", "About E7.") == []
+
+
+def test_the_document_of_features_is_up_to_date() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == document(), "run: make features"
+
+
+def test_every_row_of_the_seed_is_in_the_table() -> None:
+    counts = {"A": 9, "P": 19, "E": 14, "R": 22, "K": 10, "C": 2, "I": 3, "H": 6, "V": 4, "O": 9, "B": 18}
+    assert set(FEATURES) == {f"{letter}{number}" for letter, count in counts.items() for number in range(1, count + 1)}
