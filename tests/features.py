@@ -1,6 +1,7 @@
 """Every promise of the seed, one row each, and the tests that show it.
 
-A test belongs to the rows whose ids begin its name (``test_a1_a2_…``) or its docstring (``\"\"\"A1, A2\"\"\"``).
+A test belongs to the rows whose ids begin or end its name (``test_a1_a2_…``, ``…_r8``), or begin its docstring
+(``\"\"\"A1, A2\"\"\"``).
 
     python -m tests.features            one line per row, from the results of the last ``make test``; 1 where one is not shown
     python -m tests.features --write    docs/features.md anew
@@ -136,13 +137,19 @@ FEATURES = {
     "B18": "No secret is in the log",
 }
 
-_NAME = re.compile(r"test_((?:[a-z]\d+_)+)")
+#: Rows that are only partly true so far, whatever tests they have.
+IN_PART = frozenset({"R5", "R7", "R22", "V2", "V4"})
+
+_BEGINNING = re.compile(r"test_((?:[a-z]\d+_)+)")
+_END = re.compile(r"(?:_[a-z]\d+)+$")
 _DOCSTRING = re.compile(r"((?:[A-Z]\d+)(?:, [A-Z]\d+)*)")
 
 
 def rows_of(name: str, docstring: str | None) -> list[str]:
     """The ids that a test belongs to."""
-    ids = [part.upper() for part in match[1].strip("_").split("_")] if (match := _NAME.match(name)) else []
+    ids = match[1].strip("_").upper().split("_") if (match := _BEGINNING.match(name)) else []
+    if match := _END.search(name):
+        ids += match[0].strip("_").upper().split("_")
     if match := _DOCSTRING.match(docstring or ""):
         ids += match[1].split(", ")
     return [row for row in dict.fromkeys(ids) if row in FEATURES]
@@ -174,10 +181,9 @@ def document() -> str:
         "| id | what | tests |",
         "| --- | --- | --- |",
     ]
-    lines += [
-        f"| {row} | {FEATURES[row]} | {' '.join(f'`{name}`' for name in names) or 'not built yet'} |"
-        for row, names in written_tests().items()
-    ]
+    for row, names in written_tests().items():
+        shown = " ".join(f"`{name}`" for name in names) or "not built yet"
+        lines.append(f"| {row} | {FEATURES[row]} | {shown}{' (in part)' * (row in IN_PART)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -202,13 +208,16 @@ def main(arguments: list[str]) -> int:
         if not written[row]:
             said = "not built yet"
             missing += 1
+        elif how == {"passed"} and row in IN_PART:
+            said = "passed, but built only in part"
+            missing += 1
         elif how == {"passed"}:
             said = "passed"
         else:
             said = "not run" if not how else ", ".join(sorted(how - {"passed"}))
             bad += 1
         sys.stdout.write(f"{row:<4} {FEATURES[row]}: {said}\n")
-    sys.stdout.write(f"{len(FEATURES) - bad - missing} of {len(FEATURES)} rows shown, {missing} not built yet\n")
+    sys.stdout.write(f"{len(FEATURES) - bad - missing} of {len(FEATURES)} rows shown, {missing} not built yet, or in part\n")
     return 1 if bad else 0
 
 

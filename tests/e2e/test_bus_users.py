@@ -149,7 +149,9 @@ async def test_m28_what_can_not_be_understood_is_dead_lettered_with_its_reason_a
         assert (await api.run("hello"))["status"] == "completed"
 
 
-async def test_b3_a_pool_that_nobody_serves_is_refused_at_once(hub: HubProcess, channel: aio_pika.abc.AbstractChannel) -> None:
+async def test_bus3_a_pool_that_nobody_serves_is_refused_at_once(
+    hub: HubProcess, channel: aio_pika.abc.AbstractChannel
+) -> None:
     commands = await channel.get_exchange("hub.commands")
     with pytest.raises(aio_pika.exceptions.PublishError):
         await commands.publish(

@@ -32,7 +32,7 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         hub.close()
 
 
-async def test_o7_p3_every_shipped_program_is_listed_and_ends_well(api: Api) -> None:
+async def test_o7_p3_b16_every_shipped_program_is_listed_and_ends_well(api: Api) -> None:
     programs = await api.get("/programs")
     assert [(program["id"], program["type"]) for program in programs] == [
         ("test_script", "script"),

@@ -162,7 +162,7 @@ async def test_e8_the_logs_count_lines_and_seconds(api: Api) -> None:
     assert (logs["output_lines"], logs["error_lines"]) == (0, 0)
 
 
-async def test_e9_the_sums_of_the_statistics_equal_the_total(api: Api) -> None:
+async def test_e9_b2_b14_the_sums_of_the_statistics_equal_the_total(api: Api) -> None:
     await api.run("backslash")
     await api.run("fails")
     stats = await api.get("/executions/stats")
@@ -172,7 +172,7 @@ async def test_e9_the_sums_of_the_statistics_equal_the_total(api: Api) -> None:
         assert entries == sorted(entries, key=lambda entry: (-entry["total"], entry["name"]))
 
 
-async def test_p12_p13_m13_docker_applies_the_limits_and_takes_away_the_rest(api: Api, hub: HubProcess) -> None:
+async def test_p12_p13_b4_m13_docker_applies_the_limits_and_takes_away_the_rest(api: Api, hub: HubProcess) -> None:
     execution_id = await api.submit("sleeps", seconds=3)
 
     async def running() -> list[str]:
@@ -201,3 +201,13 @@ async def no_container_is_left(hub: HubProcess) -> None:
         return await asyncio.to_thread(hub.containers)
 
     await eventually(containers, lambda ids: not ids, within_seconds=15)
+
+
+async def test_r20_b18_parameters_and_command_line_are_logged_and_no_secret_is(api: Api, hub: HubProcess) -> None:
+    (hub.folder / "scripts" / "hello" / ".env").write_text("DB_PASS=from-the-env-file\n", encoding="utf-8")
+    await api.run("hello", name="Temis", password="from-the-request")
+    log = hub.log()
+    assert "Program parameters: --process proceso_2" in log
+    assert re.search(r"Docker command: pyexecutorhub-base python main.py --process proceso_2 'two words'", log)
+    assert "from-the-env-file" not in log
+    assert "from-the-request" not in log

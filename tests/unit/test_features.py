@@ -7,6 +7,7 @@ def test_a_test_belongs_to_the_rows_at_the_beginning_of_its_name_and_of_its_docs
     assert rows_of("test_p15_p16_an_edit_is_live", None) == ["P15", "P16"]
     assert rows_of("test_an_edit_is_live", "P15, P16. Words.") == ["P15", "P16"]
     assert rows_of("test_a1_is_shown", "A1: again.") == ["A1"]
+    assert rows_of("test_the_first_alternative_is_run_r8_r9", None) == ["R8", "R9"]
     # Other ids than the seed's have no row, and words are no ids.
     assert rows_of("test_m32_pages", "About E7.") == []
 

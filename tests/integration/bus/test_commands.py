@@ -29,7 +29,7 @@ async def test_an_accepted_command_is_in_the_log_with_its_source_and_key(bus: Bu
     assert record.position.message_id == message.id
 
 
-async def test_b3_a_command_for_an_unknown_pool_is_refused_and_not_logged(bus: Bus) -> None:
+async def test_bus3_a_command_for_an_unknown_pool_is_refused_and_not_logged(bus: Bus) -> None:
     with pytest.raises(UnknownPool):
         await bus.commands.accept("nowhere", command())
     known = command()
@@ -38,7 +38,7 @@ async def test_b3_a_command_for_an_unknown_pool_is_refused_and_not_logged(bus: B
     assert record.message == known
 
 
-async def test_b3_two_commands_of_one_id_for_an_unknown_pool_are_both_refused(bus: Bus) -> None:
+async def test_bus3_two_commands_of_one_id_for_an_unknown_pool_are_both_refused(bus: Bus) -> None:
     message = command()
     answers = await asyncio.gather(*(bus.commands.accept("nowhere", message) for _ in range(5)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [UnknownPool] * 5

@@ -57,7 +57,7 @@ def start_victim(folder: Path) -> "subprocess.Popen[str]":
     return victim
 
 
-async def test_b8_after_kill_9_everything_is_there_and_what_was_in_hand_comes_again(embedded: Buses, tmp_path: Path) -> None:
+async def test_bus8_after_kill_9_everything_is_there_and_what_was_in_hand_comes_again(embedded: Buses, tmp_path: Path) -> None:
     folder = tmp_path / "only"
     folder.mkdir()
     victim = await asyncio.to_thread(start_victim, folder)

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq]
 WORK = topology.work_queue("default").name
 
 
-async def test_b5_a_runner_with_one_free_slot_holds_one_command_and_others_get_the_rest(rabbits: Buses) -> None:
+async def test_bus5_a_runner_with_one_free_slot_holds_one_command_and_others_get_the_rest(rabbits: Buses) -> None:
     busy, free = await rabbits.open(), await rabbits.open()
     for _ in range(50):
         await busy.commands.accept("default", command())
@@ -36,7 +36,7 @@ async def test_b5_a_runner_with_one_free_slot_holds_one_command_and_others_get_t
     await stays_silent(busy.commands.take("default", 1))
 
 
-async def test_b5_a_process_never_holds_more_than_its_free_slots(rabbits: Buses) -> None:
+async def test_bus5_a_process_never_holds_more_than_its_free_slots(rabbits: Buses) -> None:
     bus = await rabbits.open()
     for _ in range(60):
         await bus.commands.accept("default", command())
@@ -112,7 +112,7 @@ async def test_a_command_delivered_too_often_is_dead_lettered(rabbits: Buses) ->
     assert letter.headers["x-first-death-reason"] == "delivery_limit"
 
 
-async def test_b2_a_full_subscriber_queue_that_refuses_blocks_no_accept_and_no_announcement(rabbits: Buses) -> None:
+async def test_bus2_a_full_subscriber_queue_that_refuses_blocks_no_accept_and_no_announcement(rabbits: Buses) -> None:
     bus = await rabbits.open()
     async with channel_to(rabbits.url) as channel:
         stuck = await channel.declare_queue(

@@ -93,13 +93,13 @@ async def refilled_stream(rabbits: Buses, number: int) -> list[Claim]:
     return claims
 
 
-async def test_b6_a_replaced_stream_is_noticed_and_read_from_its_first_record(rabbits: Buses) -> None:
+async def test_bus6_a_replaced_stream_is_noticed_and_read_from_its_first_record(rabbits: Buses) -> None:
     claims = await refilled_stream(rabbits, 20)
     bus = await rabbits.open(state="one")
     assert await soon(bus.decisions.decide(claim(claims[0].execution_id))) == claims[0]
 
 
-async def test_b6_a_stream_that_is_shorter_than_what_was_read_does_not_hang_for_ever(
+async def test_bus6_a_stream_that_is_shorter_than_what_was_read_does_not_hang_for_ever(
     rabbits: Buses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_reader, "FIRST_RECORD_SECONDS", 1.0)

@@ -30,7 +30,7 @@ def amqp_url(own_broker: OwnBroker) -> str:
     return own_broker.new_vhost_url()
 
 
-async def test_b4_nothing_is_lost_across_a_restart_and_who_waits_goes_on(own_broker: OwnBroker, rabbits: Buses) -> None:
+async def test_bus4_nothing_is_lost_across_a_restart_and_who_waits_goes_on(own_broker: OwnBroker, rabbits: Buses) -> None:
     """A stopped broker: refusals within two seconds. A started one: everything that was promised is there, and waits go on."""
     # Given commands, decisions, a log, and somebody who waits for each
     bus = await rabbits.open()
@@ -175,7 +175,7 @@ async def position_when_held(bus: Bus) -> int | None:
         return holder.position
 
 
-async def test_b7_who_has_lost_the_lock_can_not_publish_any_more(own_broker: OwnBroker, rabbits: Buses) -> None:
+async def test_bus7_who_has_lost_the_lock_can_not_publish_any_more(own_broker: OwnBroker, rabbits: Buses) -> None:
     one, other = await rabbits.open(), await rabbits.open()
     async with other.announcements.subscribe(["#"], name="billing") as announcements:
         async with one.announcements.hold() as holder:

@@ -108,7 +108,7 @@ async def test_an_image_that_bakes_its_program_runs_its_own_command_r11(hub: Mak
     assert ended.stdout.content == "the image runs its own command\n"
 
 
-async def test_a_named_main_file_runs_in_a_custom_image_and_a_missing_one_is_found_in_the_default_r8_r10(
+async def test_a_named_main_file_runs_in_a_custom_image_and_a_missing_one_is_found_in_the_default_r8_r10_b5_b6(
     hub: MakeHub, python_image: str
 ) -> None:
     for fields in ({"docker_image": python_image}, {"main_file": "start.py"}):

@@ -70,7 +70,7 @@ def test_a_command_lives_a_third_as_long_as_its_decision_can_be_read() -> None:
     assert topology.QUEUES_BY_NAME[topology.CONTROL].arguments["x-max-age"] == "3D"
 
 
-def test_b8_every_stream_with_an_age_has_segments_small_enough_for_it() -> None:
+def test_bus8_every_stream_with_an_age_has_segments_small_enough_for_it() -> None:
     streams = [queue for queue in topology.QUEUES if queue.arguments["x-queue-type"] == "stream"]
     assert {stream.name for stream in streams} == {"hub.log", "hub.output", "hub.control", "hub.leases", "hub.state"}
     for stream in streams:
@@ -78,7 +78,7 @@ def test_b8_every_stream_with_an_age_has_segments_small_enough_for_it() -> None:
         assert ("x-max-age" in stream.arguments) is (stream.name != topology.STATE)
 
 
-def test_b3_the_log_is_bound_for_each_pool_and_never_by_a_wildcard() -> None:
+def test_bus3_the_log_is_bound_for_each_pool_and_never_by_a_wildcard() -> None:
     assert not [binding for binding in topology.BINDINGS if binding.exchange == topology.COMMANDS and "#" in binding.key]
     work, log = topology.pool_bindings("other")
     assert (work.key, work.queue) == ("execute.other", "hub.work.other")

@@ -99,7 +99,7 @@ async def test_a6_every_route_of_the_application_is_in_the_table(world: World) -
     + [(header, "Could not validate credentials") for header in NOT_VALID.values()],
     ids=[*NOT_AUTHENTICATED, *NOT_VALID],
 )
-async def test_a4_a5_a6_no_protected_route_answers_without_a_valid_token(
+async def test_a4_a5_a6_b1_no_protected_route_answers_without_a_valid_token(
     world: World, ran: list[str], header: str | None, detail: str
 ) -> None:
     async with client_of(spied(world, ran), token="") as client:

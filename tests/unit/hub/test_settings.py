@@ -118,3 +118,9 @@ def test_o2_p14_every_variable_of_env_example_is_one_that_the_hub_reads_and_its_
         "memory_limit": "1g",
         "cpu_limit": "0.5",
     }
+
+
+def test_o3_the_port_is_8001_or_what_api_port_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().hub.api_port == 8001
+    monkeypatch.setenv("API_PORT", "9000")
+    assert load_settings().hub.api_port == 9000

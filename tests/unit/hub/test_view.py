@@ -158,7 +158,7 @@ async def test_recent_counts_what_was_accepted_in_the_last_day(view: View) -> No
 
 @pytest.mark.parametrize(("keep", "left"), [(3, 3), (2, 2), (1, 1)])
 async def test_the_oldest_finished_are_removed_and_the_counts_stay(view: View, keep: int, left: int) -> None:
-    """E13, E12"""
+    """E13, B10, E12"""
     finished = [uid(number) for number in (5, 4, 3)]
     now = utc_now()
     for execution_id in finished:

@@ -217,7 +217,7 @@ async def test_what_was_decided_otherwise_is_acknowledged_and_dropped(hub: Hub, 
         assert await journal.claims() == []
 
 
-async def test_two_runners_on_one_bus_start_each_command_once_b1(tmp_path: Path) -> None:
+async def test_two_runners_on_one_bus_start_each_command_once_bus1(tmp_path: Path) -> None:
     one, other = make_hub(tmp_path / "1"), make_hub(tmp_path / "2")
     other.bus = one.bus
     async with one.runner(), other.runner():
