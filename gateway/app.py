@@ -14,6 +14,7 @@ from gateway.keys import (
     ACCOUNTS,
     CATALOGUES,
     CLEANUPS,
+    DOCUMENT,
     HEALTH,
     INTAKE,
     LOOKUP,
@@ -27,9 +28,10 @@ from gateway.keys import (
 )
 from gateway.lookup import Lookup
 from gateway.middlewares import authorize, name_request, tell_problems
+from gateway.openapi import make_document
 from gateway.overlay import Overlay
 from gateway.ports import Accounts, Catalogues, Cleanups, Endings, Health, View
-from gateway.routes import add_routes
+from gateway.routes import ROUTES, add_routes
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
 from gateway.waits import Waits
@@ -72,6 +74,7 @@ def make_app(
     app[ACCOUNTS] = accounts
     app[CATALOGUES] = catalogues
     app[CLEANUPS] = cleanups
+    app[DOCUMENT] = make_document(ROUTES, version=version)
     app[HEALTH] = health
     app[INTAKE] = Intake(
         catalogues=catalogues,
@@ -107,7 +110,8 @@ def _sweeping(overlay: Overlay, view: View) -> Callable[[web.Application], Async
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_SECURITY_HEADERS)
+    for name, value in _SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     if request_id := request.get(REQUEST_ID):
         response.headers["X-Request-ID"] = request_id
     # Which server this is, in which version, helps nobody but an attacker.

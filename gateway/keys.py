@@ -1,5 +1,7 @@
 """What handlers find on the application and on the request."""
 
+from typing import Any
+
 from aiohttp import web
 
 from gateway.intake import Intake
@@ -13,6 +15,8 @@ from gateway.waits import Waits
 ACCOUNTS = web.AppKey[Accounts]("accounts")
 CATALOGUES = web.AppKey[Catalogues]("catalogues")
 CLEANUPS = web.AppKey[Cleanups]("cleanups")
+#: The OpenAPI document of all routes.
+DOCUMENT = web.AppKey[dict[str, Any]]("document")
 HEALTH = web.AppKey[Health]("health")
 INTAKE = web.AppKey("intake", Intake)
 LOOKUP = web.AppKey("lookup", Lookup)

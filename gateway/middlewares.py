@@ -15,7 +15,7 @@ from gateway.errors import Refused, ViewUnavailable
 from gateway.keys import POLICIES, REQUEST_ID, TOKENS, USERNAME
 from gateway.policies import Policy, user_of
 from gateway.problems import Problem
-from gateway.routes import Handler
+from gateway.route import Handler
 
 log = structlog.get_logger()
 

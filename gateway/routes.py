@@ -1,44 +1,49 @@
-"""The routes, one line each: method, path, handler, and who may use it."""
+"""The table of routes: method, path, handler, who may use it, and what it takes and gives."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from aiohttp import web
+from pydantic import BaseModel
 
-from gateway.handlers import auth, executions, health, images, programs, root, stats
+from gateway import documents
+from gateway.bodies import ExecuteBody, LoginBody
+from gateway.handlers import auth, docs, executions, health, images, programs, root, stats
 from gateway.policies import Policies, Policy
+from gateway.route import Route
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One route. A GET route answers HEAD as well."""
-
-    method: str
-    path: str
-    handler: Handler
-    policy: Policy
-
+_WAIT = {"wait": "seconds to wait for the end, at most 300"}
+_READY = {"ready": "1: 503 unless an execution can be accepted now"}
+_PAGE = {
+    "limit": "executions on a page, at most 200",
+    "cursor": "where the page begins, from the Link header of the one before",
+    "status": "only executions with this status",
+    "program": "only those of this program, by id or key",
+    "since": "only those accepted at this time or later",
+    "until": "only those accepted before this time",
+}
+_RUN: Mapping[int, type[BaseModel]] = {200: documents.Record, 202: documents.Accepted}
+_TOKEN = Policy.AUTHENTICATED
 
 #: Fixed paths stand before those with a variable part, which would match them too.
 ROUTES = (
-    Route("GET", "/", root.show, Policy.AUTHENTICATED),
-    Route("GET", "/health", health.show, Policy.OPEN),
-    Route("POST", "/auth/login", auth.login, Policy.OPEN),
-    Route("GET", "/programs", programs.list_enabled, Policy.AUTHENTICATED),
-    Route("POST", "/execute", executions.create, Policy.AUTHENTICATED),
-    Route("POST", "/executions", executions.create, Policy.AUTHENTICATED),
-    Route("GET", "/executions", executions.list_newest, Policy.AUTHENTICATED),
-    Route("DELETE", "/executions/cleanup", executions.clean_up, Policy.AUTHENTICATED),
-    Route("GET", "/executions/info", stats.show_info, Policy.AUTHENTICATED),
-    Route("GET", "/executions/stats", stats.show, Policy.AUTHENTICATED),
-    Route("GET", "/executions/concurrent", stats.show_concurrent, Policy.AUTHENTICATED),
-    Route("GET", "/executions/{execution_id}", executions.show, Policy.AUTHENTICATED),
-    Route("GET", "/executions/{execution_id}/logs", executions.show_logs, Policy.AUTHENTICATED),
-    Route("GET", "/images/available", images.list_configured, Policy.AUTHENTICATED),
+    Route("GET", "/", root.show, _TOKEN, "Name and version", {200: documents.Root}),
+    Route("GET", "/health", health.show, Policy.OPEN, "How the hub is", {200: documents.Health}, query=_READY),
+    Route("GET", "/docs", docs.show_page, Policy.OPEN, "This description, for people"),
+    Route("GET", "/openapi.json", docs.show_document, _TOKEN, "This description, for programs", {200: documents.OpenApi}),
+    Route("POST", "/auth/login", auth.login, Policy.OPEN, "Get a token for a day", {200: documents.Token}, LoginBody),
+    Route("GET", "/programs", programs.list_enabled, _TOKEN, "The enabled programs", {200: documents.Programs}),
+    Route("POST", "/execute", executions.create, _TOKEN, "Run a program", _RUN, ExecuteBody, _WAIT),
+    Route("POST", "/executions", executions.create, _TOKEN, "Run a program", _RUN, ExecuteBody, _WAIT),
+    Route("GET", "/executions", executions.list_newest, _TOKEN, "Executions in pages", {200: documents.Records}, query=_PAGE),
+    Route("DELETE", "/executions/cleanup", executions.clean_up, _TOKEN, "Remove finished records", {200: documents.Cleanup}),
+    Route("GET", "/executions/info", stats.show_info, _TOKEN, "How many records there are", {200: documents.Info}),
+    Route("GET", "/executions/stats", stats.show, _TOKEN, "Cumulative counts", {200: documents.Statistics}),
+    Route("GET", "/executions/concurrent", stats.show_concurrent, _TOKEN, "What runs now", {200: documents.Concurrent}),
+    Route("GET", "/executions/{execution_id}", executions.show, _TOKEN, "One execution", {200: documents.Record}),
+    Route("GET", "/executions/{execution_id}/logs", executions.show_logs, _TOKEN, "Its output", {200: documents.Logs}),
+    Route("GET", "/images/available", images.list_configured, _TOKEN, "Configured images", {200: documents.Images}),
     # A name may have slashes in it.
-    Route("GET", "/images/search/{term:.+}", images.search, Policy.AUTHENTICATED),
+    Route("GET", "/images/search/{term:.+}", images.search, _TOKEN, "Find images", {200: documents.FoundImages}),
 )
 
 

@@ -59,3 +59,9 @@ async def test_e7_m32_the_list_is_walked_page_by_page_and_filtered(api: Api) -> 
     assert len(seen) == len(set(seen))
     assert failed in [record["execution_id"] for record in await api.get("/executions?status=failed&program=fails")]
     assert made[0] not in [record["execution_id"] for record in await api.get("/executions?status=failed")]
+
+
+async def test_o8_the_documentation_answers_on_a_real_hub(api: Api) -> None:
+    document = await api.get("/openapi.json")
+    assert document["info"]["version"] == (await api.get("/"))["version"]
+    assert "/executions/{execution_id}/logs" in document["paths"]

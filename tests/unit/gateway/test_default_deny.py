@@ -9,7 +9,8 @@ from aiohttp import ClientSession, web
 from yarl import URL
 
 from gateway.policies import Policy
-from gateway.routes import ROUTES, Route
+from gateway.route import Route
+from gateway.routes import ROUTES
 from gateway.tokens import Tokens
 from schemas.ids import new_execution_id
 from tests.support.gateway_fakes import SIGNING_KEY, Client, World, client_of
@@ -80,8 +81,8 @@ def path_of(route: Route) -> str:
     return canonical(route.path).replace("{execution_id}", new_execution_id()).replace("{term}", "a/b:1")
 
 
-def test_only_health_and_login_are_open() -> None:
-    assert {route.path for route in ROUTES if route.policy is Policy.OPEN} == {"/health", "/auth/login"}
+def test_only_health_login_and_the_page_of_the_documentation_are_open() -> None:
+    assert {route.path for route in ROUTES if route.policy is Policy.OPEN} == {"/health", "/auth/login", "/docs"}
 
 
 async def test_a6_every_route_of_the_application_is_in_the_table(world: World) -> None:

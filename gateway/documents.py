@@ -1,0 +1,209 @@
+"""What answers look like, for the OpenAPI document; a test holds the real answers against these."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, RootModel
+
+from schemas.reasons import Category, Reason
+from schemas.status import Status
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Root(_Document):
+    """The hub."""
+
+    message: str
+    version: str
+    status: str
+    container: str
+
+
+class Health(_Document):
+    """How the hub is."""
+
+    status: Literal["healthy", "degraded"]
+    timestamp: datetime
+    #: Component → what is wrong with it.
+    problems: dict[str, str] | None = None
+
+
+class Token(_Document):
+    """A token."""
+
+    access_token: str
+    token_type: Literal["bearer"]
+    expires_in: int
+    username: str
+
+
+class Program(_Document):
+    """What can be run."""
+
+    id: str
+    name: str
+    type: Literal["script", "bot"]
+    description: str
+    enabled: bool
+    path: str
+    key: str
+    docker_image: str | None
+    parameters: str | None
+    path_docker_compose_run: str | None
+
+
+class Programs(RootModel[list[Program]]):
+    """The enabled programs."""
+
+
+class Accepted(_Document):
+    """An execution that is queued."""
+
+    execution_id: str
+    program_id: str
+    status: Literal["queued"]
+    message: str
+    timestamp: datetime
+
+
+class Record(_Document):
+    """One execution. Output and error are null until it has ended."""
+
+    execution_id: str
+    program_id: str
+    status: Status
+    start_time: datetime | None
+    end_time: datetime | None
+    output: str | None
+    error: str | None
+    output_encoding: Literal["utf-8", "base64"] | None
+    error_encoding: Literal["utf-8", "base64"] | None
+    output_truncated: bool
+    error_truncated: bool
+    output_complete: bool
+    exit_code: int | None
+    reason: Reason | None
+    category: Category | None
+    queued_time: datetime | None
+    submitted_by: str | None
+    runner_id: str | None
+    attempt: int
+
+
+class Records(RootModel[list[Record]]):
+    """A page of executions, the newest first."""
+
+
+class Logs(_Document):
+    """What an execution wrote."""
+
+    execution_id: str
+    program_id: str
+    status: Status
+    start_time: datetime | None
+    end_time: datetime | None
+    duration_seconds: float | None
+    output: str | None
+    error: str | None
+    output_encoding: Literal["utf-8", "base64"] | None
+    error_encoding: Literal["utf-8", "base64"] | None
+    output_lines: int
+    error_lines: int
+
+
+class Count(_Document):
+    """How many executions of one program."""
+
+    total: int
+    name: str
+
+
+class Statistics(_Document):
+    """Cumulative counts. The sums of the lists are the total."""
+
+    total: int
+    by_status: dict[Status, list[Count]]
+    recent_executions: int
+    max_executions: int
+    concurrent_executions: int
+
+
+class Info(_Document):
+    """How many records there are."""
+
+    total_executions: int
+    max_executions: int
+    available_slots: int
+    storage_type: str
+    cleanup_enabled: bool
+
+
+class RunningExecution(_Document):
+    """What runs now."""
+
+    execution_id: str
+    program_id: str
+    start_time: datetime
+    duration_seconds: float
+
+
+class Concurrent(_Document):
+    """All that runs now."""
+
+    concurrent_count: int
+    max_concurrent: int
+    running_executions: list[RunningExecution]
+
+
+class Cleanup(_Document):
+    """What a cleanup did."""
+
+    message: str
+    removed_executions: int
+    remaining_executions: int
+    max_executions: int
+
+
+class Image(_Document):
+    """An image that config.yaml names."""
+
+    repository: str
+    tag: str
+    image_id: str
+    size: str
+    created_at: str
+    full_name: str
+    source: Literal["script", "bot", "default"]
+    script_id: str | None = None
+    bot_id: str | None = None
+    description: str | None = None
+
+
+class Images(_Document):
+    """The configured images."""
+
+    total_images: int
+    images: list[Image]
+
+
+class FoundImages(Images):
+    """The configured images whose name contains a text."""
+
+    search_term: str
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it; some kinds have further members."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+
+
+class OpenApi(RootModel[dict[str, Any]]):
+    """An OpenAPI 3.1 document."""

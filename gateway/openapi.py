@@ -1,0 +1,80 @@
+"""The OpenAPI 3.1 document of the HTTP interface, from the same table that makes the routes. Pure."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from gateway.documents import Problem
+from gateway.policies import Policy
+from gateway.problems import CONTENT_TYPE
+from gateway.route import Route
+
+#: A variable part of a path, with the pattern that the router may want for it.
+_VARIABLE = re.compile(r"\{(\w+)(?::[^}]+)?\}")
+_REFERENCES = "#/components/schemas/{model}"
+
+
+def openapi_path(path: str) -> str:
+    """A route's path without the patterns of its variables."""
+    return _VARIABLE.sub(r"{\1}", path)
+
+
+def make_document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
+    """The document that describes these routes."""
+    routes = list(routes)
+    models: dict[type[BaseModel], None] = {Problem: None}
+    for route in routes:
+        models |= dict.fromkeys(route.answers.values())
+        if route.body is not None:
+            models[route.body] = None
+    references, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCES)
+    schemas = {model: references[model, "validation"] for model in models}
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(openapi_path(route.path), {})[route.method.lower()] = _operation(route, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "PyExecutorHub",
+            "version": version,
+            "description": "Runs scripts and bots in fresh Docker containers, on demand.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+        "security": [{"bearer": []}],
+    }
+
+
+def _operation(route: Route, schemas: dict[type[BaseModel], Any]) -> dict[str, Any]:
+    answers = {
+        str(status): _answer(model.__doc__ or "", schemas[model], "application/json") for status, model in route.answers.items()
+    }
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "operationId": f"{route.method.lower()}{re.sub(r'[^a-z]+', '_', openapi_path(route.path))}".rstrip("_"),
+        "responses": answers | {"default": _answer("A problem", schemas[Problem], CONTENT_TYPE)},
+    }
+    if route.policy is Policy.OPEN:
+        operation["security"] = []
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in _VARIABLE.findall(route.path)
+    ]
+    parameters += [
+        {"name": name, "in": "query", "required": False, "description": meaning, "schema": {"type": "string"}}
+        for name, meaning in route.query.items()
+    ]
+    if parameters:
+        operation["parameters"] = parameters
+    if route.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schemas[route.body]}}}
+    return operation
+
+
+def _answer(description: str, schema: Any, content_type: str) -> dict[str, Any]:
+    return {"description": description.strip(), "content": {content_type: {"schema": schema}}}

@@ -1,0 +1,29 @@
+"""One route: what it is called by, what it does, and who may use it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from gateway.policies import Policy
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route. A GET route answers HEAD as well."""
+
+    method: str
+    path: str
+    handler: Handler
+    policy: Policy
+    #: For people, in a few words.
+    summary: str
+    #: Status → what the answer's JSON looks like; empty for what is no JSON.
+    answers: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+    #: What the request's JSON looks like; ``None`` where there is none.
+    body: type[BaseModel] | None = None
+    #: Parameters of the query, and what they mean.
+    query: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,82 @@
+"""O8: the OpenAPI document and the page, held against the routes and their real answers."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from gateway import documents
+from gateway.openapi import openapi_path
+from gateway.policies import Policy
+from gateway.routes import ROUTES
+from schemas.executions import Execution
+from schemas.ids import new_execution_id
+from schemas.output import Output
+from schemas.status import Status
+from schemas.times import utc_now
+from tests.support.gateway_fakes import PASSWORD, USERNAME, Client, World
+
+
+async def test_o8_every_route_is_in_the_document_with_its_answers_and_its_need_of_a_token(client: Client) -> None:
+    document = await (await client.get("/openapi.json")).json()
+
+    assert document["openapi"] == "3.1.0"
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert described == {(route.method, openapi_path(route.path)) for route in ROUTES}
+    for route in ROUTES:
+        operation = document["paths"][openapi_path(route.path)][route.method.lower()]
+        assert (operation.get("security") == []) == (route.policy is Policy.OPEN)
+        assert set(operation["responses"]) == {str(status) for status in route.answers} | {"default"}
+    operations = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
+    assert len(set(operations)) == len(operations)
+    # Every reference leads somewhere.
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', (await (await client.get("/openapi.json")).text())))
+    assert references <= document["components"]["schemas"].keys()
+
+
+async def test_o8_real_answers_are_as_the_document_says(client: Client, world: World) -> None:
+    now = utc_now()
+    ended = Execution(
+        execution_id=new_execution_id(),
+        program_id="example_script",
+        status=Status.FAILED,
+        accepted_at=now,
+        started_at=now,
+        ended_at=now,
+        exit_code=3,
+    )
+    await world.view.put(ended, Output(stdout=b"out", complete=True))
+    await world.view.put(replace(ended, execution_id=new_execution_id(), status=Status.RUNNING, ended_at=None))
+    execute = {"json": {"program_id": "billing"}}
+    login = {"json": {"username": USERNAME, "password": PASSWORD}}
+    asked = 0
+    for route in ROUTES:
+        if not route.answers:
+            continue
+        path = openapi_path(route.path).replace("{execution_id}", ended.execution_id).replace("{term}", "base")
+        options = {"/auth/login": login, "/execute": execute}.get(path, execute if route.body else {})
+        response = await client.request(route.method, path, **options)  # type: ignore[arg-type]
+        assert response.status in route.answers, (path, await response.text())
+        route.answers[response.status].model_validate_json(await response.read())
+        asked += 1
+        if route.method == "DELETE":
+            await world.view.put(ended, Output(stdout=b"out", complete=True))
+    assert asked == len(ROUTES) - 1  # all but the page
+
+
+async def test_o8_the_page_names_every_route_loads_nothing_and_runs_no_script(stranger: Client) -> None:
+    response = await stranger.get("/docs")
+
+    page = await response.text()
+    assert (response.status, response.content_type) == (200, "text/html")
+    for route in ROUTES:
+        assert f"<code>{openapi_path(route.path)}</code>" in page
+    assert "<script" not in page
+    assert "src=" not in page
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+
+
+def test_a_document_with_another_key_than_it_describes_is_noticed() -> None:
+    with pytest.raises(ValidationError):
+        documents.Count.model_validate({"total": 1, "name": "a", "more": 1})
