@@ -56,6 +56,10 @@ class HubProcess:
         assert callable(change)
         config = yaml.safe_load(self.config_path.read_text(encoding="utf-8")) if self.config_path.exists() else {}
         change(config)
+        self.edit_from(config)
+
+    def edit_from(self, config: object) -> None:
+        """Replace config.yaml by this content, in one step."""
         fresh = self.config_path.with_suffix(".new")
         fresh.write_text(yaml.safe_dump(config), encoding="utf-8")
         fresh.replace(self.config_path)
