@@ -122,7 +122,7 @@ class _Reader:
         written = {name: value for name, value in _values(table).items() if name in _SETTINGS_FIELDS}
         # Each layer is judged by itself, so that a mistake is found even where another layer wins.
         self._build(ProgramSettings, written, table, table.place)
-        for layer, variable in ((overrides, _hub_variable), (fallbacks, _seed_variable)):
+        for layer, variable in ((overrides, hub_variable), (fallbacks, seed_variable)):
             for name, value in layer.items():
                 self._judge_variable(variable(name), name, value)
         if self.problems:
@@ -179,9 +179,11 @@ def _plain(node: Node) -> Any:
     return node.value
 
 
-def _hub_variable(name: str) -> str:
+def hub_variable(name: str) -> str:
+    """The variable that wins over this key of ``settings``."""
     return f"HUB_{name.upper()}"
 
 
-def _seed_variable(name: str) -> str:
+def seed_variable(name: str) -> str:
+    """The seed's variable for this key of ``settings``."""
     return _SEED_VARIABLES.get(name, name.upper())

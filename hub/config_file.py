@@ -60,6 +60,14 @@ class ConfigFile:
             source=self.path.name,
         )
 
+    def text(self) -> str:
+        """Its content as text.
+
+        Raises:
+            ConfigError: it is not there, can't be read, or is no text.
+        """
+        return self._decode(self.read())
+
     def stamp(self) -> Stamp:
         """Which version of it lies there now."""
         try:

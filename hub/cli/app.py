@@ -95,6 +95,18 @@ def config_check(config: Config = None) -> None:
     _run(configuration.check(_settings(config=config)))
 
 
+@config_app.command("show")
+def config_show(
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each comes from.")] = False,
+    config: Config = None,
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Print every setting as it holds; secrets show as stars."""
+    flags = {"config": config, "api_host": host, "api_port": port}
+    _run(configuration.show(_settings(**flags), flags, origin=origin))
+
+
 @credentials_app.command("create")
 def credentials_create(config: Config = None) -> None:
     """Make credentials and show them, unless there are some already."""
