@@ -13,18 +13,22 @@ _LOG_CONFIG = {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "
 
 @dataclass(frozen=True, slots=True)
 class ImageCommand:
-    """What an image runs by itself."""
+    """What an image runs by itself, and as whom."""
 
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
+    #: Empty where the image names nobody, which means root.
+    user: str = ""
 
 
 def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
     """The body that makes the container of ``spec``, hardened as the profile ``standard`` says."""
+    user, env = _user(spec, image)
     return {
         "Image": spec.image,
         **_command(spec, image),
-        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        **user,
+        "Env": [f"{name}={value}" for name, value in env.items()],
         "Labels": dict(spec.labels),
         "Tty": False,
         "OpenStdin": False,
@@ -35,6 +39,18 @@ def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
         "StopSignal": "SIGTERM",
         "HostConfig": _host_config(spec),
     }
+
+
+def _user(spec: RunSpec, image: ImageCommand) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Whom the program runs as, and its variables.
+
+    Without capabilities root is bound by file permissions like anybody else: in a folder that belongs to somebody else it could
+    not write, nor read what is private there. So the owner of the folder it is, unless the image has a user of its own.
+    """
+    if spec.user is None or image.user:
+        return {}, spec.env
+    # An unknown user's home would be "/", where nothing can be written.
+    return {"User": spec.user}, {"HOME": "/tmp", **spec.env}  # noqa: S108 - the container's own
 
 
 def _command(spec: RunSpec, image: ImageCommand) -> Mapping[str, Any]:

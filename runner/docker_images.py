@@ -65,7 +65,9 @@ class DockerImages:
             if error.status == _NOT_FOUND:
                 return None
             raise CannotRun(Reason.IMAGE_INVALID, f"Docker refuses the image '{image}': {error.message}") from error
-        return ImageCommand(entrypoint=config.get("Entrypoint") or (), command=config.get("Cmd") or ())
+        return ImageCommand(
+            entrypoint=config.get("Entrypoint") or (), command=config.get("Cmd") or (), user=config.get("User") or ""
+        )
 
     async def _pull_with_others(self, image: str) -> None:
         """One pull for all that want this image now; it goes on while one of them still waits."""

@@ -33,6 +33,8 @@ class ProgramFiles:
     main_file_exists: bool
     #: The first of :data:`ALTERNATIVES` that is there.
     alternative: str | None = None
+    #: User and group id of the folder's owner; ``None`` where that is root.
+    owner: tuple[int, int] | None = None
     #: What ``.env`` sets; never shown.
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -70,6 +72,7 @@ def gather(program: Program, project_dir: Path, out_of_bounds: Sequence[Path] = 
             folder=folder,
             main_file_exists=_is_file(root, program.main_file),
             alternative=next((name for name in ALTERNATIVES if _is_file(root, name)), None),
+            owner=_owner(root),
             env=_read_env(root, program),
         )
     finally:
@@ -90,6 +93,11 @@ def _is_file(root: int, name: str) -> bool:
         return stat.S_ISREG(os.fstat(descriptor).st_mode)
     finally:
         os.close(descriptor)
+
+
+def _owner(root: int) -> tuple[int, int] | None:
+    status = os.fstat(root)
+    return None if status.st_uid == 0 else (status.st_uid, status.st_gid)
 
 
 def _read_env(root: int, program: Program) -> dict[str, str]:

@@ -46,6 +46,8 @@ class RunSpec:
     env: Mapping[str, str] = field(repr=False)
     #: The program's folder as the engine's host sees it.
     host_folder: str
+    #: ``uid:gid`` to run as where the image names nobody: the owner of the program's folder, where that is not root.
+    user: str | None = None
     memory_bytes: int
     nano_cpus: int
     pids_limit: int
@@ -124,6 +126,7 @@ def plan(
         arguments=arguments if argv is None else (),
         env=_environment(program.id, execution_id, parameters, files.env),
         host_folder=paths.of(files.folder),
+        user=None if files.owner is None else "{}:{}".format(*files.owner),
         memory_bytes=program.memory_limit or settings.memory_limit,
         nano_cpus=program.cpu_limit or settings.cpu_limit,
         pids_limit=program.pids_limit or settings.pids_limit,

@@ -1,5 +1,7 @@
 """What a container may use and may do, as Docker has it and as the program meets it."""
 
+import os
+
 from runner import labels
 from schemas.reasons import Reason
 from schemas.status import Status
@@ -87,3 +89,23 @@ async def test_a_child_killed_for_want_of_memory_leaves_the_exit_code_as_it_is(h
 
     assert ended.stdout.content == "-9\n"
     assert (ended.status, ended.exit_code, ended.oom_killed) == (Status.COMPLETED, 0, True)
+
+
+async def test_a_program_in_somebodys_folder_reads_and_writes_there_as_that_somebody(hub: MakeHub) -> None:
+    around = hub(
+        """
+        import os
+        print(os.getuid(), os.getgid(), os.environ["HOME"], open("private").read())
+        open("written", "w").write("beside itself")
+        """
+    )
+    folder = around.catalogues.current.project_dir / "example"
+    (folder / "private").write_text("mine")
+    (folder / "private").chmod(0o600)
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, 1234, 567)
+    async with around.runner():
+        ended = await around.ended(await around.submit())
+
+    assert (ended.status, ended.stdout.content) == (Status.COMPLETED, "1234 567 /tmp mine\n")
+    assert (folder / "written").stat().st_uid == 1234

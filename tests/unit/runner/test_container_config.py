@@ -80,3 +80,16 @@ def test_an_image_s_own_command_keeps_its_entrypoint_and_its_working_directory_r
 def test_a_file_s_command_clears_the_image_s_entrypoint_r10() -> None:
     body = create_body(SPEC, ImageCommand(entrypoint=["/entry.sh"], command=["x"]))
     assert (body["Entrypoint"], body["Cmd"]) == ([""], ["python", "main.py", "--verbose"])
+
+
+def test_the_owner_of_the_folder_runs_the_program_unless_the_image_names_somebody() -> None:
+    owned = replace(SPEC, user="1000:100", env={"A": "b"})
+
+    body = create_body(owned, ImageCommand())
+
+    assert (body["User"], body["Env"]) == ("1000:100", ["HOME=/tmp", "A=b"])
+    assert create_body(replace(owned, env={"HOME": "/workspace"}), ImageCommand())["Env"] == ["HOME=/workspace"]
+    # The image's own user keeps its own home.
+    image_user = create_body(owned, ImageCommand(user="app"))
+    assert "User" not in image_user
+    assert image_user["Env"] == ["A=b"]

@@ -27,7 +27,9 @@ def test_main_file_and_the_first_alternative_are_found_r8(folder: Path) -> None:
     (folder / "app.py").touch()
     (folder / "sub").mkdir()
     (folder / "sub" / "start.py").touch()
-    assert look(folder) == ProgramFiles(folder=folder, main_file_exists=False, alternative="app.py", env={})
+    assert look(folder) == ProgramFiles(
+        folder=folder, main_file_exists=False, alternative="app.py", owner=owner_of(folder), env={}
+    )
     assert look(folder, main_file="sub/start.py").main_file_exists
 
 
@@ -132,3 +134,15 @@ def test_a_folder_that_holds_the_hubs_state_is_refused_however_it_is_spelled(tmp
         gather(make_program(path=path), project, (state,))
     assert refused.value.reason is Reason.INVALID_PATH
     gather(make_program(path="elsewhere"), project, (state,))
+
+
+def owner_of(folder: Path) -> tuple[int, int] | None:
+    status = folder.stat()
+    return (status.st_uid, status.st_gid) if status.st_uid else None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_the_owner_of_the_folder_is_told_unless_it_is_root(folder: Path) -> None:
+    assert look(folder).owner is None
+    os.chown(folder, 1234, 567)
+    assert look(folder).owner == (1234, 567)
