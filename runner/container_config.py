@@ -11,6 +11,10 @@ _OPEN_FILES = 1024
 _LOG_CONFIG = {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "compress": "false"}}
 
 
+#: Runs what follows with bash, or with sh in an image that has none. The text is fixed: what follows is never part of it.
+_BASH_OR_SH = ("sh", "-c", 'command -v bash >/dev/null && exec bash "$@"; exec sh "$@"', "sh")
+
+
 @dataclass(frozen=True, slots=True)
 class ImageCommand:
     """What an image runs by itself, and as whom."""
@@ -55,8 +59,10 @@ def _user(spec: RunSpec, image: ImageCommand) -> tuple[Mapping[str, str], Mappin
 
 def _command(spec: RunSpec, image: ImageCommand) -> Mapping[str, Any]:
     if spec.argv is not None:
+        interpreter, *rest = spec.argv
+        argv = [*_BASH_OR_SH, *rest] if interpreter == "bash" else spec.argv
         # One empty string clears the image's entrypoint; an empty list would keep it.
-        return {"Entrypoint": [""], "Cmd": list(spec.argv), "WorkingDir": WORKSPACE}
+        return {"Entrypoint": [""], "Cmd": list(argv), "WorkingDir": WORKSPACE}
     # The image's own command keeps the image's own working directory, which its relative paths count on.
     if not spec.arguments:
         return {}

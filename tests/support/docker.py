@@ -64,3 +64,22 @@ def python_image() -> str:
     if not docker("images", "--quiet", IMAGE):
         docker("build", "--network", "bridge", "--tag", IMAGE, "-", stdin=_DOCKERFILE)
     return IMAGE
+
+
+#: Debian without bash, and with a Node.
+SMALL_IMAGE = "pyexecutorhub-test-small:local"
+_SMALL_DOCKERFILE = """\
+FROM pyexecutorhub-debian:bookworm
+RUN apt-get update \\
+    && apt-get install -y --no-install-recommends nodejs \\
+    && rm -rf /var/lib/apt/lists/* /bin/bash /usr/bin/bash
+CMD ["sh"]
+"""
+
+
+@pytest.fixture(scope="session")
+def small_image() -> str:
+    """An image with sh and node, and without bash and python."""
+    if not docker("images", "--quiet", SMALL_IMAGE):
+        docker("build", "--network", "bridge", "--tag", SMALL_IMAGE, "-", stdin=_SMALL_DOCKERFILE)
+    return SMALL_IMAGE

@@ -10,10 +10,10 @@ import pytest
 from runner.docker_engine import DockerEngine
 from runner.identity import Identity
 from schemas.programs import Program
-from tests.support.docker import SOCKET, docker_instance, python_image
+from tests.support.docker import SOCKET, docker_instance, python_image, small_image
 from tests.support.runner_fixtures import Hub, make_hub, make_program
 
-__all__ = ["docker_instance", "python_image"]
+__all__ = ["docker_instance", "python_image", "small_image"]
 
 
 @pytest.fixture

@@ -93,3 +93,11 @@ def test_the_owner_of_the_folder_runs_the_program_unless_the_image_names_somebod
     image_user = create_body(owned, ImageCommand(user="app"))
     assert "User" not in image_user
     assert image_user["Env"] == ["A=b"]
+
+
+def test_a_shell_program_is_started_by_a_fixed_text_that_takes_bash_where_there_is_one_r5() -> None:
+    command = create_body(replace(SPEC, argv=("bash", "a b.sh", "$(id)")), ImageCommand())["Cmd"]
+
+    assert command[:2] == ["sh", "-c"]
+    assert command[3:] == ["sh", "a b.sh", "$(id)"]
+    assert "a b" not in command[2]
