@@ -1,6 +1,7 @@
 """One hub per bus for the whole module, real in every part; programs are written into its folder beforehand."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -56,6 +57,19 @@ def started(hub: HubProcess) -> Iterator[HubProcess]:
     try:
         hub.start()
         yield hub
+    finally:
+        hub.close()
+
+
+@asynccontextmanager
+async def user_of(hub: HubProcess) -> AsyncIterator[Api]:
+    """Start this hub, and be a user of it who has logged in; in the end it is gone."""
+    hub.start()
+    try:
+        async with aiohttp.ClientSession(hub.address) as session:
+            api = Api(session)
+            await api.log_in()
+            yield api
     finally:
         hub.close()
 

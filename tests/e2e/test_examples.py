@@ -4,9 +4,9 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
+from tests.e2e.conftest import user_of
 from tests.support.api import Api
 from tests.support.hub_process import ROOT, HubProcess
 
@@ -22,14 +22,8 @@ async def api(tmp_path: Path) -> AsyncIterator[Api]:
         else:
             shutil.copy2(source, tmp_path / name)
     hub = HubProcess(tmp_path)
-    hub.start()
-    try:
-        async with aiohttp.ClientSession(hub.address) as session:
-            api = Api(session)
-            await api.log_in()
-            yield api
-    finally:
-        hub.close()
+    async with user_of(hub) as api:
+        yield api
 
 
 async def test_o7_p3_b16_every_shipped_program_is_listed_and_ends_well(api: Api) -> None:

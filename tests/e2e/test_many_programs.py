@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from itertools import cycle
 from pathlib import Path
 
-import aiohttp
 import pytest
 import yaml
 
+from tests.e2e.conftest import user_of
 from tests.support.api import Api
 from tests.support.hub_process import HubProcess
 from tests.support.wait import eventually
@@ -24,19 +24,15 @@ HOSTILE_SECONDS = float(os.environ.get("HOSTILE_SECONDS", "8"))
 
 
 @pytest.fixture
-async def hub(tmp_path: Path) -> AsyncIterator[HubProcess]:
+def hub(tmp_path: Path) -> HubProcess:
     hub = HubProcess(tmp_path)
     hub.write_program("works", "print('works')")
-    hub.start()
-    yield hub
-    hub.close()
+    return hub
 
 
 @pytest.fixture
 async def api(hub: HubProcess) -> AsyncIterator[Api]:
-    async with aiohttp.ClientSession(hub.address) as session:
-        api = Api(session)
-        await api.log_in()
+    async with user_of(hub) as api:
         yield api
 
 

@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 
+from tests.e2e.conftest import user_of
 from tests.support.api import Api
 from tests.support.docker import docker
 from tests.support.hub_process import ROOT, HubProcess
@@ -63,14 +63,8 @@ async def api(tmp_path: Path, script_image: str) -> AsyncIterator[Api]:
     shutil.copytree(ROOT / "scripts" / "test_script", tmp_path / "scripts" / "test_script")
     paths = {"path": "scripts/test_script"}
     hub.edit(lambda config: config["scripts"].update(test_script=paths, in_its_image={**paths, "docker_image": script_image}))
-    hub.start()
-    try:
-        async with aiohttp.ClientSession(hub.address) as session:
-            api = Api(session)
-            await api.log_in()
-            yield api
-    finally:
-        hub.close()
+    async with user_of(hub) as api:
+        yield api
 
 
 def expected(output: str, *, program: str, execution_id: str, name: str) -> bool:

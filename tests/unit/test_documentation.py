@@ -17,3 +17,10 @@ def test_b13_every_curl_of_the_readme_carries_a_token_and_uses_the_one_port() ->
     for command in commands:
         assert "http://localhost:8001/" in command
         assert "/auth/login" in command or '-H "Authorization: Bearer $TOKEN"' in command
+
+
+def test_every_deliberate_difference_names_a_test_that_there_is() -> None:
+    rows = re.findall(r"(?m)^\| (?!---|the seed \|).+\| `(\w+)` \|$", (ROOT / "docs" / "differences.md").read_text("utf-8"))
+    assert len(rows) >= 19
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in rows if f"def {name}(" not in tests] == []
