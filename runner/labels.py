@@ -12,3 +12,5 @@ EPOCH = f"{PREFIX}epoch"
 PROGRAM_ID = f"{PREFIX}program-id"
 #: ISO 8601, UTC: when the program must have ended, by the limit it was given when the container was made.
 DEADLINE = f"{PREFIX}deadline"
+#: The image as config.yaml names it: the container itself may use one that was made from it.
+IMAGE = f"{PREFIX}image"

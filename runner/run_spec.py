@@ -20,6 +20,8 @@ from schemas.settings import ProgramSettings
 
 #: Where a program finds its folder.
 WORKSPACE = "/workspace"
+#: Where the actions are, read-only.
+ACTIONS = "/project/actions"
 
 _INTERPRETERS = {".py": "python", ".js": "node", ".sh": "bash"}
 _OTHER_INTERPRETER = "python"
@@ -27,6 +29,17 @@ _OTHER_INTERPRETER = "python"
 #: Longest NAME=value, in bytes, that Linux passes to a program (MAX_ARG_STRLEN less the closing NUL).
 _LONGEST_VARIABLE = 128 * 1024 - 1
 _NOT_IN_A_NAME = re.compile(r"[^A-Z0-9_]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What pip is to install."""
+
+    #: SHA-256 over all that decides what gets installed, the image aside: the same digest, the same packages.
+    digest: str
+    #: Paths inside the container: ``/workspace/requirements.txt``, ``/project/actions/requirements.txt``.
+    files: tuple[str, ...]
+    timeout_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +59,15 @@ class RunSpec:
     env: Mapping[str, str] = field(repr=False)
     #: The program's folder as the engine's host sees it.
     host_folder: str
+    #: What is to be installed into the image before the program runs in it; ``None`` for nothing.
+    requirements: Requirements | None = None
+    #: The folder ``actions/`` as the engine's host sees it, and which of its actions there are.
+    host_actions: str | None = None
+    actions: frozenset[str] = frozenset()
+    #: Seconds that each action may run.
+    action_timeout_seconds: float = 60.0
+    #: A file of CA certificates, as the engine's host sees it, that pip and the program shall trust.
+    host_ca_bundle: str | None = None
     #: ``uid:gid`` to run as where the image names nobody: the owner of the program's folder, where that is not root.
     user: str | None = None
     memory_bytes: int

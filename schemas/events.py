@@ -4,6 +4,7 @@ The same bytes travel on the bus, to subscribers and in replies. See https://git
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -23,6 +24,8 @@ CLEANUP_KEY = "execution.cleanup.hub"
 ExecutionId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
+#: Longest text of :attr:`Ended.lines_before` and :attr:`Ended.lines_after`, in characters.
+MAX_LINES = 64 * 1024
 #: Largest number in an event: it fits every database and every language's integer.
 _MAX_INT = 2**31 - 1
 
@@ -88,11 +91,38 @@ class Ended(_Fact):
     message: str | None = None
     stdout: StreamSummary = StreamSummary()
     stderr: StreamSummary = StreamSummary()
+    #: What was said around the program: lines of the hub, of pip and of the actions, each with its prefix, before it ran …
+    lines_before: str | None = Field(default=None, max_length=MAX_LINES)
+    #: … and after it had ended.
+    lines_after: str | None = Field(default=None, max_length=MAX_LINES)
 
     @property
     def happened_at(self) -> datetime:
         """When the execution ended."""
         return self.ended_at
+
+
+class Phase(StrEnum):
+    """What keeps a queued execution from running yet, once a runner has taken it."""
+
+    #: Its image is being fetched.
+    PULL = "pull"
+    #: What its ``requirements.txt`` asks for is being installed.
+    INSTALL = "install"
+    #: Its Compose file's images are being built.
+    BUILD = "build"
+
+
+class Progress(_Fact):
+    """How far the preparation of a queued execution has come. It changes no status."""
+
+    phase: Phase
+    #: From 0, rising within one attempt.
+    sequence: int = Field(ge=0, le=_MAX_INT)
+    #: For people: ``Pulling image python:3.11-slim``.
+    message: str = Field(max_length=1000)
+    percent: int | None = Field(default=None, ge=0, le=100)
+    happened_at: Time
 
 
 Fact = Annotated[Queued | Running | Ended, Field(discriminator="status")]
@@ -204,6 +234,29 @@ class CleanupEvent(_CloudEvent):
         return CLEANUP_KEY
 
 
+class ProgressEvent(_CloudEvent):
+    """How far a preparation has come, as subscribers receive it."""
+
+    data: Progress
+
+    @classmethod
+    def of(cls, progress: Progress, *, source: str) -> Self:
+        """The event of one step."""
+        return cls(
+            id=f"{progress.execution_id}:{progress.attempt}:progress:{progress.sequence}",
+            source=source,
+            type=f"{_TYPE_PREFIX}.progress.v1",
+            subject=progress.execution_id,
+            time=progress.happened_at,
+            data=progress,
+        )
+
+    @property
+    def routing_key(self) -> str:
+        """``execution.progress.<program_id>``."""
+        return f"execution.progress.{self.data.program_id}"
+
+
 class OutputEvent(_CloudEvent):
     """A piece of output, as subscribers receive it."""
 
@@ -228,6 +281,7 @@ class OutputEvent(_CloudEvent):
 
 _EXECUTION_EVENT: TypeAdapter[ExecutionEvent] = TypeAdapter(ExecutionEvent)
 _CLEANUP_EVENT: TypeAdapter[CleanupEvent] = TypeAdapter(CleanupEvent)
+_PROGRESS_EVENT: TypeAdapter[ProgressEvent] = TypeAdapter(ProgressEvent)
 _OUTPUT_EVENT: TypeAdapter[OutputEvent] = TypeAdapter(OutputEvent)
 
 
@@ -244,6 +298,21 @@ def parse_event(body: bytes) -> ExecutionEvent:
     except (ValidationError, ValueError) as error:
         raise MalformedEvent(f"the record is not an execution event: {type(error).__name__}") from error
     if event != ExecutionEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
+        raise MalformedEvent("the event's envelope and its data disagree")
+    return event
+
+
+def parse_progress(body: bytes) -> ProgressEvent:
+    """The step of a preparation in one record.
+
+    Raises:
+        MalformedEvent: it is not a CloudEvent of a preparation, or its envelope and its data disagree.
+    """
+    try:
+        event = _PROGRESS_EVENT.validate_json(body)
+    except (ValidationError, ValueError) as error:
+        raise MalformedEvent(f"the record is not a progress event: {type(error).__name__}") from error
+    if event != ProgressEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
         raise MalformedEvent("the event's envelope and its data disagree")
     return event
 

@@ -29,6 +29,15 @@ class OnLimit(StrEnum):
     REJECT = "reject"
 
 
+class ComposeProfile(StrEnum):
+    """How much a Compose file may ask for."""
+
+    #: What can't reach beyond the program's own folder and its own containers.
+    RESTRICTED = "restricted"
+    #: Everything: such a file is root on the host.
+    TRUSTED = "trusted"
+
+
 class Program(BaseModel):
     """One program with its own limits; a limit of ``None`` means the one in ``settings``."""
 
@@ -52,6 +61,7 @@ class Program(BaseModel):
     parameters: str | None = None
     #: A Compose file to run instead of an image, relative to ``path`` or absolute.
     path_docker_compose_run: _Path | None = None
+    compose_profile: ComposeProfile = ComposeProfile.RESTRICTED
     on_limit: OnLimit | None = None
     timeout_seconds: Seconds | None = None
     #: Seconds between SIGTERM and SIGKILL.

@@ -23,15 +23,32 @@ class Reason(StrEnum):
     DISABLED = "disabled"
     IMAGE_NOT_FOUND = "image_not_found"
     IMAGE_INVALID = "image_invalid"
+    #: The image exists somewhere, perhaps, but fetching it did not succeed in time.
+    IMAGE_PULL_FAILED = "image_pull_failed"
     MAIN_FILE_NOT_FOUND = "main_file_not_found"
     INVALID_PATH = "invalid_path"
     INVALID_PARAMETERS = "invalid_parameters"
+    #: What ``requirements.txt`` asks for could not be installed.
+    MISSING_DEPENDENCIES = "missing_dependencies"
+    COMPOSE_FILE_NOT_FOUND = "compose_file_not_found"
+    #: The Compose file asks for something that a restricted program may not have.
+    COMPOSE_REFUSED = "compose_refused"
+    #: ``act_before`` failed, so the program was not run.
+    ACTION_FAILED = "action_failed"
+    #: As many executions run as may, and the program's ``on_limit`` is ``reject``.
+    CONCURRENCY_LIMIT = "concurrency_limit"
     EXIT_CODE = "exit_code"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
     #: The program could not be started: its interpreter is missing from the image, or Docker refused it.
     START_FAILED = "start_failed"
     DOCKER_UNAVAILABLE = "docker_unavailable"
+    #: Docker, or the system, refuses this runner what it needs.
+    PERMISSION_DENIED = "permission_denied"
+    #: A network that the hub itself needs could not be used.
+    NETWORK = "network"
+    #: This runner found no Compose to run the program with.
+    COMPOSE_UNAVAILABLE = "compose_unavailable"
     #: The runner was stopped by force while the program ran.
     RUNNER_RESTARTED = "runner_restarted"
     #: The kind of run is configured but this runner can't do it.
@@ -49,14 +66,23 @@ _CATEGORIES = {
     Reason.DISABLED: Category.EXECUTION,
     Reason.IMAGE_NOT_FOUND: Category.IMAGE,
     Reason.IMAGE_INVALID: Category.IMAGE,
+    Reason.IMAGE_PULL_FAILED: Category.IMAGE,
     Reason.MAIN_FILE_NOT_FOUND: Category.FILE,
     Reason.INVALID_PATH: Category.FILE,
     Reason.INVALID_PARAMETERS: Category.FILE,
+    Reason.MISSING_DEPENDENCIES: Category.FILE,
+    Reason.COMPOSE_FILE_NOT_FOUND: Category.FILE,
+    Reason.COMPOSE_REFUSED: Category.FILE,
+    Reason.ACTION_FAILED: Category.EXECUTION,
+    Reason.CONCURRENCY_LIMIT: Category.EXECUTION,
     Reason.EXIT_CODE: Category.EXECUTION,
     Reason.TIMEOUT: Category.EXECUTION,
     Reason.OUT_OF_MEMORY: Category.EXECUTION,
     Reason.START_FAILED: Category.EXECUTION,
     Reason.DOCKER_UNAVAILABLE: Category.SYSTEM,
+    Reason.PERMISSION_DENIED: Category.SYSTEM,
+    Reason.NETWORK: Category.SYSTEM,
+    Reason.COMPOSE_UNAVAILABLE: Category.SYSTEM,
     Reason.RUNNER_RESTARTED: Category.SYSTEM,
     Reason.UNSUPPORTED: Category.SYSTEM,
     Reason.INTERNAL: Category.SYSTEM,

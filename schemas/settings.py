@@ -26,6 +26,10 @@ class ProgramSettings(BaseModel):
     pids_limit: Annotated[int, Field(ge=1)] = 256
     #: Seconds between SIGTERM and SIGKILL.
     stop_grace_seconds: Seconds = 10.0
+    #: Seconds that each of ``act_before`` and ``act_after`` may run.
+    action_timeout_seconds: Seconds = 60.0
+    #: Seconds that installing the requirements of one program may take.
+    install_timeout_seconds: Seconds = 600.0
     on_limit: OnLimit = OnLimit.QUEUE
     #: Bytes kept of each of stdout and stderr; the middle of what is longer is dropped, and said so.
     output_limit: Bytes = 10 * 1024**2

@@ -283,7 +283,7 @@ def test_a_field_with_nothing_behind_it_counts_as_not_written() -> None:
             "scripts:\n  a: {path: p, key: b}\n",
             [
                 "2:16: program 'a', field 'key': is not known: use one of id, name, path, description, enabled, main_file, "
-                "docker_image, parameters, path_docker_compose_run, on_limit, timeout_seconds, "
+                "docker_image, parameters, path_docker_compose_run, compose_profile, on_limit, timeout_seconds, "
                 "stop_grace_seconds, memory_limit, cpu_limit, pids_limit, pool"
             ],
         ),
