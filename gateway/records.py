@@ -1,5 +1,6 @@
 """Executions as HTTP shows them: the seed's keys, and what was added to them. Pure."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -34,7 +35,8 @@ def record_of(execution: Execution, output: Output) -> dict[str, Any]:
 
 
 def logs_of(execution: Execution, output: Output, *, now: datetime) -> dict[str, Any]:
-    """What ``/executions/{id}/logs`` shows."""
+    """What ``/executions/{id}/logs`` shows: the output with the lines of the hub, of pip and of the actions around it."""
+    output = replace(output, stdout=_with_lines(output))
     return {
         "execution_id": execution.execution_id,
         "program_id": execution.program_id,
@@ -102,6 +104,12 @@ def _texts(execution: Execution, output: Output) -> dict[str, str | None]:
     output_encoding, text = encode_content(output.stdout)
     error_encoding, error = encode_content(_error(execution, output))
     return {"output": text, "error": error, "output_encoding": output_encoding, "error_encoding": error_encoding}
+
+
+def _with_lines(output: Output) -> bytes:
+    # What follows begins on a line of its own.
+    separator = b"\n" if output.after and output.stdout and not output.stdout.endswith(b"\n") else b""
+    return output.before + output.stdout + separator + output.after
 
 
 def _error(execution: Execution, output: Output) -> bytes:

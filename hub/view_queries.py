@@ -1,12 +1,14 @@
 """What is asked of the view. Synchronous; each is run inside one read transaction, so it sees one state of it."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 
 from bus.messages import Message
 from hub import rows
 from hub.stats import minute_of
 from hub.transitions import StoredTransition
+from hub.view_schema import AFTER, BEFORE
 from schemas.events import CONTENT_TYPE
 from schemas.executions import Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output, StreamName, StreamSummary
@@ -95,9 +97,14 @@ def statistics(connection: sqlite3.Connection) -> Statistics:
 
 
 def output(connection: sqlite3.Connection, execution_id: str) -> Output:
-    """What is known of an execution's output."""
+    """What is known of an execution's output, with the lines around it."""
     execution = find(connection, execution_id)
-    return Output() if execution is None else _output(connection, execution)
+    if execution is None:
+        return Output()
+    found = _output(connection, execution)
+    return replace(
+        found, before=_inline(connection, execution_id, BEFORE) or b"", after=_inline(connection, execution_id, AFTER) or b""
+    )
 
 
 def is_output_complete(connection: sqlite3.Connection, execution_id: str) -> bool:
@@ -141,17 +148,21 @@ def _output(connection: sqlite3.Connection, execution: Execution) -> Output:
 
 
 def _content(connection: sqlite3.Connection, execution: Execution, stream: StreamName) -> bytes:
-    inline = connection.execute(
-        "SELECT content FROM outputs WHERE execution_id = ? AND stream = ?", (execution.execution_id, stream)
-    ).fetchone()
+    inline = _inline(connection, execution.execution_id, stream)
     if inline is not None:
-        content: bytes = inline[0]
-        return content
+        return inline
     chunks = connection.execute(
         "SELECT content FROM output_chunks WHERE execution_id = ? AND attempt = ? AND stream = ? ORDER BY sequence",
         (execution.execution_id, execution.attempt, stream),
     )
     return b"".join(chunk for (chunk,) in chunks)
+
+
+def _inline(connection: sqlite3.Connection, execution_id: str, stream: str) -> bytes | None:
+    row = connection.execute(
+        "SELECT content FROM outputs WHERE execution_id = ? AND stream = ?", (execution_id, stream)
+    ).fetchone()
+    return None if row is None else bytes(row[0])
 
 
 def _is_complete(connection: sqlite3.Connection, execution: Execution) -> bool:

@@ -2,7 +2,7 @@
 
 - executions: one row an execution, numbered in the order of the log
 - removed: ids whose rows are gone, so that a late record does not bring them back
-- outputs: output that came inside a terminal event
+- outputs: output that came inside a terminal event, and the lines around it (streams ``before`` and ``after``)
 - output_chunks: output that came in pieces; superseded by the above
 - counters: executions ever, per status and program
 - acceptances: executions ever, per minute of acceptance
@@ -15,6 +15,9 @@ from pathlib import Path
 
 #: Raised with every change of the tables. The view can be made anew from the log, so an old file is dropped, never migrated.
 VERSION = 1
+
+#: The lines around an execution's output, beside its streams in ``outputs``.
+BEFORE, AFTER = "before", "after"
 
 _TABLES = """
 CREATE TABLE executions (

@@ -11,6 +11,7 @@ from hub import rows
 from hub.fold import Folded, Transition, fold
 from hub.log_entries import Cleaned, Entry, Skip, runs, understand_all
 from hub.stats import moves
+from hub.view_schema import AFTER, BEFORE
 from schemas import output
 from schemas.errors import MalformedEvent
 from schemas.events import Ended, OutputChunk, parse_output
@@ -208,9 +209,12 @@ def _store_transition(connection: sqlite3.Connection, transition: Transition) ->
             content = summary.content_bytes()
             if content is not None:
                 _store_inline(connection, transition.execution_id, stream, content)
+        for place, lines in ((BEFORE, event.data.lines_before), (AFTER, event.data.lines_after)):
+            if lines is not None:
+                _store_inline(connection, transition.execution_id, place, lines.encode())
 
 
-def _store_inline(connection: sqlite3.Connection, execution_id: str, stream: output.StreamName, content: bytes) -> None:
+def _store_inline(connection: sqlite3.Connection, execution_id: str, stream: str, content: bytes) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO outputs (execution_id, stream, content) VALUES (?, ?, ?)", (execution_id, stream, content)
     )

@@ -14,6 +14,7 @@ from runner.engine import Engine, Exit
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, Interrupted, JournalError
 from runner.identity import Identity
 from runner.journal import Claimed, Journal
+from runner.lines import HUB, Lines
 from runner.output import Capture, Piece, pump
 from runner.ports import Catalogues
 from runner.program_files import gather
@@ -68,6 +69,9 @@ class Execution:
         self._started_at = claimed.started_at
         self._program_id = claimed.program_id or routable_program_id(claimed.command.program_id)
         self._container_may_exist = container_may_exist
+        #: What is said around the program, before it runs and after it has ended.
+        self._before = Lines()
+        self._after = Lines()
         self._log = log.bind(execution_id=claimed.execution_id, attempt=claimed.attempt)
         #: Seconds that stopping its program may take, SIGKILL excluded.
         self.stop_grace_seconds = 0.0
@@ -195,6 +199,9 @@ class Execution:
             now=utc_now(),
         )
         self.stop_grace_seconds = spec.stop_grace_seconds
+        for note in spec.notes:
+            self._before.say(HUB, note)
+            self._log.info(note, action="execution_note")
         command_line = masked_command_line([spec.image, *(spec.argv or spec.arguments)])
         self._log.info("Docker command: %s", command_line, action="docker_command")
         return spec
@@ -298,6 +305,8 @@ class Execution:
             ended_at=utc_now(),
             stdout=stdout or StreamSummary(),
             stderr=stderr or StreamSummary(),
+            lines_before=self._before.text(),
+            lines_after=self._after.text(),
         )
         reports.append(ended)
         await self._journal.ended(self._claimed, *reports)

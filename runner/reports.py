@@ -54,6 +54,8 @@ class Reports:
         ended_at: datetime,
         stdout: StreamSummary,
         stderr: StreamSummary,
+        lines_before: str | None = None,
+        lines_after: str | None = None,
     ) -> Report:
         """The execution ended."""
         fact = Ended(
@@ -73,6 +75,8 @@ class Reports:
             message=ending.message,
             stdout=stdout,
             stderr=stderr,
+            lines_before=lines_before,
+            lines_after=lines_after,
         )
         return self._of(fact)
 

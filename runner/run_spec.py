@@ -55,6 +55,8 @@ class RunSpec:
     argv: tuple[str, ...] | None
     #: What follows the image's own command; empty where ``argv`` says it all.
     arguments: tuple[str, ...] = ()
+    #: What people should know about how it is run.
+    notes: tuple[str, ...] = ()
     #: Never shown: it holds what ``.env`` sets.
     env: Mapping[str, str] = field(repr=False)
     #: The program's folder as the engine's host sees it.
@@ -146,6 +148,7 @@ def plan(
         image=image,
         argv=argv,
         arguments=arguments if argv is None else (),
+        notes=() if main_file in (None, program.main_file) else (f"{program.main_file} not found: running {main_file}",),
         env=_environment(program.id, execution_id, parameters, files.env),
         host_folder=paths.of(files.folder),
         user=None if files.owner is None else "{}:{}".format(*files.owner),

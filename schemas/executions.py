@@ -33,9 +33,6 @@ class Execution:
     message: str | None = None
     #: How far its preparation has come, for people, while it is queued: ``Pulling image python:3.11-slim (45 %)``.
     progress: str | None = None
-    #: Lines of the hub, of pip and of the actions before and after the program's own output.
-    lines_before: str | None = None
-    lines_after: str | None = None
     #: Counts and flags; the content itself is in the view's output.
     stdout: StreamSummary | None = None
     stderr: StreamSummary | None = None

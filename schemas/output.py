@@ -88,10 +88,13 @@ class StreamSummary(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """Both streams of one execution, as the view has them."""
+    """Both streams of one execution, and the lines around them, as the view has them."""
 
     stdout: bytes = b""
     stderr: bytes = b""
+    #: Lines of the hub, of pip and of the actions, before the program ran and after it had ended; not in lists.
+    before: bytes = b""
+    after: bytes = b""
     stdout_truncated: bool = False
     stderr_truncated: bool = False
     #: Whether everything that was kept is here; false while the program runs, or when a chunk has not arrived yet.

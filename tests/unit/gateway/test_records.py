@@ -31,6 +31,23 @@ def test_e8_lines_are_counted_as_people_count_them(content: bytes, lines: int) -
     assert (logs["output_lines"], logs["error_lines"]) == (lines, lines)
 
 
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [
+        (Output(stdout=b"out"), "out"),
+        (Output(before=b"[pip] six\n", stdout=b"out"), "[pip] six\nout"),
+        (Output(before=b"[pip] six\n", stdout=b"out", after=b"[hub] bye\n"), "[pip] six\nout\n[hub] bye\n"),
+        (Output(stdout=b"out\n", after=b"[hub] bye\n"), "out\n[hub] bye\n"),
+        (Output(after=b"[hub] bye\n"), "[hub] bye\n"),
+    ],
+)
+def test_lines_around_the_program_are_in_the_logs_alone_r4(output: Output, shown: str) -> None:
+    logs = logs_of(execution(), output, now=NOW)
+
+    assert (logs["output"], logs["output_lines"]) == (shown, len(shown.splitlines()))
+    assert record_of(execution(), output)["output"] == output.stdout.decode()
+
+
 def test_a_duration_is_never_negative_though_clocks_differ() -> None:
     assert duration_seconds(execution(Status.RUNNING, started_at=NOW + timedelta(seconds=3)), now=NOW) == 0
 

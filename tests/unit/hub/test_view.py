@@ -48,6 +48,15 @@ def sums(statistics: Statistics) -> dict[Status, dict[str, int]]:
     return {status: programs for status, programs in statistics.by_status.items() if programs}
 
 
+async def test_lines_around_the_program_are_with_the_output_and_in_no_list(view: View) -> None:
+    await fold_in(view, told(ended(ONE, lines_before="[pip] six\n", lines_after="[hub] bye\n")))
+
+    output = await view.output(ONE)
+    assert (output.before, output.stdout, output.after) == (b"[pip] six\n", b"", b"[hub] bye\n")
+    ((_, listed),) = (await view.page(10, Wanted(), None)).rows
+    assert (listed.before, listed.after) == (b"", b"")
+
+
 async def test_an_execution_is_found_as_it_was_stored(view: View) -> None:
     await fold_in(
         view,

@@ -126,6 +126,15 @@ async def test_what_can_not_be_run_fails_with_its_reason_e3_r13(
     assert len(hub.events(execution_id)) == 1
 
 
+async def test_r8_the_file_that_runs_instead_is_named_in_a_line_before_the_output(hub: Hub) -> None:
+    folder = hub.catalogues.current.project_dir / "example"
+    (folder / "main.py").rename(folder / "run.py")
+    async with hub.runner():
+        ended = await hub.ended(await hub.submit(stdout="out"))
+    assert (ended.stdout.content, ended.lines_before) == ("out", "[hub] main.py not found: running run.py\n")
+    assert ended.lines_after is None
+
+
 @pytest.mark.parametrize("step", ["prepare", "start"])
 async def test_an_engine_that_refuses_makes_the_execution_fail_and_leaves_nothing(hub: Hub, step: str) -> None:
     async with hub.runner():
