@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.run_spec import WORKSPACE, RunSpec
+from runner.run_spec import ACTIONS, WORKSPACE, RunSpec
+from runner.steps import Step
 
 _OPEN_FILES = 1024
 #: Docker's own copy of the output on disk: ``local`` keeps bytes exact, and the sizes bound what a flood can fill.
@@ -13,6 +14,26 @@ _LOG_CONFIG = {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "
 
 #: Runs what follows with bash, or with sh in an image that has none. The text is fixed: what follows is never part of it.
 _BASH_OR_SH = ("sh", "-c", 'command -v bash >/dev/null && exec bash "$@"; exec sh "$@"', "sh")
+
+
+#: Process 1's child where a container has several steps: reads which one this start is for, and becomes it. The text is fixed,
+#: what it runs follows as arguments. Actions begin in the program's folder, whatever the image's own working directory is.
+_AGENT = f"""
+read -r step code
+case $step in
+  act_before | act_after)
+    cd {WORKSPACE}
+    [ "$step" = act_after ] && export EXIT_CODE="$code"
+    exec "$(command -v python || command -v python3)" "{ACTIONS}/$step.py" </dev/null ;;
+  program) exec "$@" </dev/null ;;
+esac
+exit 125
+"""
+
+
+def order(step: Step, exit_code: int) -> bytes:
+    """What the agent reads: which step this start is for, and the program's exit code, which only ``act_after`` is told."""
+    return f"{step.value} {exit_code}\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +51,15 @@ def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
     user, env = _user(spec, image)
     return {
         "Image": spec.image,
-        **_command(spec, image),
+        **(_steps(spec, image) if spec.actions else _command(spec, image)),
         **user,
         "Env": [f"{name}={value}" for name, value in env.items()],
         "Labels": dict(spec.labels),
         "Tty": False,
-        "OpenStdin": False,
-        "AttachStdin": False,
+        "OpenStdin": bool(spec.actions),
+        # Nobody else gets to give orders once the runner has gone.
+        "StdinOnce": bool(spec.actions),
+        "AttachStdin": bool(spec.actions),
         "AttachStdout": True,
         "AttachStderr": True,
         # Stopping means SIGTERM here, whatever the image asks for.
@@ -70,10 +93,25 @@ def _command(spec: RunSpec, image: ImageCommand) -> Mapping[str, Any]:
     return {"Cmd": [*([] if image.entrypoint else image.command), *spec.arguments]}
 
 
+def _steps(spec: RunSpec, image: ImageCommand) -> Mapping[str, Any]:
+    """The agent, with the program's whole command line behind it."""
+    command = _command(spec, image)
+    entrypoint = [] if spec.argv is not None else image.entrypoint
+    argv = [*entrypoint, *command.get("Cmd", image.command)]
+    return {**command, "Entrypoint": [""], "Cmd": ["sh", "-c", _AGENT, "sh", *argv]}
+
+
+def _mounts(spec: RunSpec) -> list[dict[str, Any]]:
+    # Mounts, not binds: Docker refuses a missing folder instead of making an empty one.
+    mounts = [{"Type": "bind", "Source": spec.host_folder, "Target": WORKSPACE, "ReadOnly": False}]
+    if spec.host_actions is not None:
+        mounts.append({"Type": "bind", "Source": spec.host_actions, "Target": ACTIONS, "ReadOnly": True})
+    return mounts
+
+
 def _host_config(spec: RunSpec) -> dict[str, Any]:
     return {
-        # A mount, not a bind: Docker refuses a missing folder instead of making an empty one.
-        "Mounts": [{"Type": "bind", "Source": spec.host_folder, "Target": WORKSPACE, "ReadOnly": False}],
+        "Mounts": _mounts(spec),
         "Memory": spec.memory_bytes,
         # Memory and swap together: equal means no swap.
         "MemorySwap": spec.memory_bytes,

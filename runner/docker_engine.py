@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -12,14 +12,16 @@ from aiodocker.exceptions import DockerError
 
 from bus.backoff import Backoff
 from runner import labels
-from runner.container_config import create_body
+from runner.container_config import create_body, order
 from runner.docker_connection import DockerConnection
 from runner.docker_images import DockerImages, image_not_found
 from runner.docker_output import DockerOutput
-from runner.engine import ContainerState, Exit, Found, Frame
+from runner.docker_probe import look_for_commands
+from runner.engine import ContainerState, Exit, Found, Frame, Prepared
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.identity import Identity
 from runner.run_spec import RunSpec
+from runner.steps import Step
 from schemas.reasons import Reason
 
 log = structlog.get_logger()
@@ -49,6 +51,8 @@ class _Run:
     #: Whether the connection broke, so that the attached stream may lack its end.
     connection_lost: bool = False
     stopped: bool = False
+    #: Whether it has several steps, and is told at each start which one is meant.
+    takes_orders: bool = False
 
 
 class DockerEngine:
@@ -68,12 +72,21 @@ class DockerEngine:
         except DockerError as error:
             raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
 
-    async def prepare(self, spec: RunSpec) -> str:
+    async def prepare(self, spec: RunSpec) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""
         image = await self._images.ensure(spec.image)
         container_id = await self._create(spec, create_body(spec, image))
-        self._runs[spec.name] = _Run(DockerOutput(self._connection, spec.name))
-        return container_id
+        actions = spec.actions
+        if spec.actions:
+            found = await look_for_commands(self._connection, spec.name)
+            if not found.python:
+                actions = frozenset()
+            if not found.shell:
+                # The program itself may need none.
+                spec = replace(spec, actions=frozenset(), host_actions=None)
+                container_id = await self._create(spec, create_body(spec, image))
+        self._runs[spec.name] = _Run(DockerOutput(self._connection, spec.name), takes_orders=bool(spec.actions))
+        return Prepared(container_id, actions)
 
     async def _create(self, spec: RunSpec, body: Mapping[str, Any]) -> str:
         for _ in range(2):
@@ -107,13 +120,18 @@ class DockerEngine:
             if error.status != _NOT_FOUND:
                 raise EngineUnavailable(f"container {spec.name} can't be removed: {error.message}") from error
 
-    async def start(self, name: str) -> None:
+    async def start(self, name: str, step: Step = Step.PROGRAM, *, exit_code: int = 0) -> None:
         """See :meth:`runner.engine.Engine.start`."""
         run = self._prepared(name)
+        if step is not Step.PROGRAM and not run.takes_orders:
+            raise OutOfOrder(f"container {name} can run no actions")
+        run.connection_lost = run.stopped = False
         try:
-            await run.output.attach()
+            await run.output.attach(with_stdin=run.takes_orders)
             async with self._connection.call("starting a container", _HEAVY_CALL_SECONDS) as docker:
                 await docker.containers.container(name).start()
+            if run.takes_orders:
+                await run.output.tell(order(step, exit_code))
         except DockerError as error:
             raise CannotRun(Reason.START_FAILED, f"The container could not be started: {error.message}") from error
 

@@ -1,5 +1,6 @@
 """What a container writes, byte for byte: attached to live, and continued from Docker's log where the connection was lost."""
 
+import contextlib
 import struct
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -50,17 +51,25 @@ class DockerOutput:
         self._stream: Stream | None = None
         self._read = dict.fromkeys(StreamName, 0)
 
-    async def attach(self) -> None:
-        """Begin to collect. Before the container is started, or its first bytes would be missed.
+    async def attach(self, *, with_stdin: bool = False) -> None:
+        """Begin to collect what the next start writes. Before the container is started, or its first bytes would be missed.
 
         Raises:
             EngineUnavailable: Docker is away.
         """
         async with self._connection.call("attaching to a container", _ATTACH_SECONDS) as docker:
-            stream = docker.containers.container(self._name).attach(stdout=True, stderr=True)
+            await self.close()
+            stream = docker.containers.container(self._name).attach(stdin=with_stdin, stdout=True, stderr=True)
             # Kept before it is opened: a cancelled opening must be closed too.
             self._stream = stream
             await stream.__aenter__()
+
+    async def tell(self, content: bytes) -> None:
+        """Write to the attached container's stdin. Where that fails, the container's own end says why."""
+        if self._stream is None:
+            raise OutOfOrder(f"container {self._name} was not started here")
+        with contextlib.suppress(DockerError, aiohttp.ClientError, OSError, RuntimeError):
+            await self._stream.write_in(content)
 
     async def live(self) -> AsyncGenerator[Frame, None]:
         """What arrives on the attached connection, until it ends. That it ended says nothing about the program."""

@@ -6,13 +6,21 @@ from enum import Enum, auto
 
 from runner.engine import Exit
 from runner.errors import CannotRun
+from runner.steps import Step
 from schemas.reasons import Reason
 from schemas.status import Status
 
 _KILLED = 137
 _CANNOT_EXECUTE = frozenset({126, 127})
-# The init process inside the container starts the program, so a missing interpreter shows as its words and exit code.
-_INIT_FAILED = re.compile(rb"\[FATAL tini \(\d+\)\] (exec .+ failed: .+)\n")
+# What starts the program inside the container is the init process, or the shell that runs actions around it: so a missing
+# interpreter shows as their words and exit code. Shells differ in where they put the line number.
+_NOT_STARTED = re.compile(
+    rb"\[FATAL tini \(\d+\)\] (?P<init>exec .+ failed: .+)\n|sh: .*(?P<shell>exec: (?:line \d+: )?.+: not found)\n"
+)
+
+
+#: What ``act_after`` is told where the program did not end by itself; the words of ``timeout`` and of the shell.
+_EXIT_TIMEOUT = 124
 
 
 class Interruption(Enum):
@@ -48,6 +56,38 @@ def interrupted_by_restart() -> Ending:
     )
 
 
+def not_let_run(exit_: Exit | None, *, interruption: Interruption | None, limit_seconds: float) -> Ending | None:
+    """The ending of an execution whose ``act_before`` ended like this; ``None`` where the program may run."""
+    if interruption is Interruption.RUNNER_STOPPED:
+        return Ending(
+            status=Status.FAILED,
+            reason=Reason.RUNNER_RESTARTED,
+            message=f"The runner was stopped while {Step.BEFORE.value} ran, so the program was not run.",
+        )
+    if interruption is None and exit_ is not None and exit_.code == 0:
+        return None
+    if interruption is Interruption.TIME_LIMIT:
+        what = f"did not end within {limit_seconds:g} s (action_timeout_seconds)"
+    elif exit_ is None:
+        what = "lost its container"
+    elif exit_.oom_killed and exit_.code == _KILLED:
+        what = "ran out of memory"
+    else:
+        what = f"exited with code {exit_.code}"
+    return Ending(
+        status=Status.FAILED,
+        reason=Reason.ACTION_FAILED,
+        message=f"{Step.BEFORE.value} {what}, so the program was not run.",
+    )
+
+
+def exit_code_for_action(ending: Ending) -> int | None:
+    """The EXIT_CODE that ``act_after`` is told; ``None`` where there is nothing left that it could run in."""
+    if ending.status is Status.TIMEOUT:
+        return _EXIT_TIMEOUT
+    return ending.exit_code
+
+
 def ran(exit_: Exit | None, *, interruption: Interruption | None, memory_bytes: int, stderr: bytes | None) -> Ending:
     """The ending of a program that was started.
 
@@ -78,8 +118,8 @@ def ran(exit_: Exit | None, *, interruption: Interruption | None, memory_bytes: 
         return _failed(
             exit_, Reason.OUT_OF_MEMORY, f"The program ran out of memory: its limit is {size(memory_bytes)} (memory_limit)"
         )
-    if exit_.code in _CANNOT_EXECUTE and (match := _INIT_FAILED.fullmatch(stderr or b"")):
-        why = match[1].decode("utf-8", "replace")
+    if exit_.code in _CANNOT_EXECUTE and (match := _NOT_STARTED.fullmatch(stderr or b"")):
+        why = (match["init"] or match["shell"]).decode("utf-8", "replace")
         return _failed(exit_, Reason.START_FAILED, f"The program could not be started: {why}. Is it in the image?")
     return _failed(exit_, Reason.EXIT_CODE, f"Program exited with code {exit_.code}")
 

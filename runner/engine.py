@@ -2,9 +2,13 @@
 
 One container per attempt, named by :attr:`runner.run_spec.RunSpec.name`. The calls for one name, in this order::
 
-    prepare ── start ─┬─ output (read to its end) ─┬─ destroy
+    prepare ── start ─┬─ output (read to its end) ─┬─ start of the next step, or destroy
                       ├─ wait ─────────────────────┤
                       └─ stop (perhaps) ───────────┘
+
+A container goes through its steps one after the other, each at most once: ``act_before`` and ``act_after`` where
+:class:`Prepared` says that it can run them, and the program between them. It is the same container all the time: what a step
+leaves in its file system is there for the next.
 
 - ``output``, ``wait`` and ``stop`` of one name run concurrently; every other pair of calls for one name comes one after the
   other. Calls for different names may always run concurrently, in any number.
@@ -23,6 +27,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from runner.run_spec import RunSpec
+from runner.steps import Step
 from schemas.output import StreamName
 
 
@@ -42,6 +47,16 @@ class Exit:
     code: int
     #: Whether the kernel killed one of its processes for want of memory, not necessarily the main one.
     oom_killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A container that was made and not started."""
+
+    #: The engine's own id of it.
+    container_id: str
+    #: Which of the wanted actions it can run; none where its image has no Python.
+    actions: frozenset[Step] = frozenset()
 
 
 class ContainerState(StrEnum):
@@ -73,14 +88,11 @@ class Engine(Protocol):
             EngineUnavailable: it does not, within a few seconds.
         """
 
-    async def prepare(self, spec: RunSpec) -> str:
+    async def prepare(self, spec: RunSpec) -> Prepared:
         """See to it that the image is there (which may take minutes) and make the container, without starting it.
 
         A container of this very attempt that was made before and never started is replaced, so repeating this is safe.
         Concurrent calls that need the same image fetch it once.
-
-        Returns:
-            The engine's own id of the container.
 
         Raises:
             CannotRun: no such image, no valid name of an image, or a configuration that the engine refuses.
@@ -88,8 +100,9 @@ class Engine(Protocol):
             EngineUnavailable: nothing was started; the container may have been made.
         """
 
-    async def start(self, name: str) -> None:
-        """Start the prepared container, once and never again. What it writes is being collected from before its first byte.
+    async def start(self, name: str, step: Step = Step.PROGRAM, *, exit_code: int = 0) -> None:
+        """Start a step in the prepared container, once and never again. What it writes is being collected from before its
+        first byte. ``exit_code`` is what ``act_after`` is told of the program.
 
         Raises:
             CannotRun: it was not and will not be started.

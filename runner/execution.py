@@ -1,17 +1,27 @@
 """One life: a claimed attempt from its program's files to its end in the journal and its container's removal."""
 
 import asyncio
-import contextlib
 import time
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from bus.backoff import Backoff
-from runner.endings import Ending, Interruption, interrupted_by_restart, never_ran, ran
-from runner.engine import Engine, Exit
-from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, Interrupted, JournalError
+from runner.actions import find_actions
+from runner.container import Container, StepEnd
+from runner.endings import (
+    Ending,
+    Interruption,
+    exit_code_for_action,
+    interrupted_by_restart,
+    never_ran,
+    not_let_run,
+    ran,
+)
+from runner.engine import Engine, Frame, Prepared
+from runner.errors import AlreadyStarted, CannotRun, EngineUnavailable, Interrupted, JournalError
 from runner.identity import Identity
 from runner.journal import Claimed, Journal
 from runner.lines import HUB, Lines
@@ -20,7 +30,8 @@ from runner.ports import Catalogues
 from runner.program_files import gather
 from runner.reports import Reports
 from runner.run_spec import HostPaths, Owner, RunSpec, container_name, plan
-from runner.waiting import cancel, unless
+from runner.steps import Step
+from runner.waiting import unless
 from schemas.catalogue import Catalogue
 from schemas.ids import routable_program_id
 from schemas.masking import masked_command_line, parameters_line
@@ -34,8 +45,6 @@ log = structlog.get_logger()
 
 #: Seconds that an execution whose program was not started yet waits for Docker to come back.
 _PATIENCE_SECONDS = 60.0
-#: Seconds that the output of an ended program may take to arrive.
-_DRAIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +77,16 @@ class Execution:
         self._stop = asyncio.Event()
         self._started_at = claimed.started_at
         self._program_id = claimed.program_id or routable_program_id(claimed.command.program_id)
-        self._container_may_exist = container_may_exist
-        #: What is said around the program, before it runs and after it has ended.
+        self._log = log.bind(execution_id=claimed.execution_id, attempt=claimed.attempt)
+        self._container = Container(surroundings.engine, self.name, self._log, may_exist=container_may_exist)
+        #: What was said around the program: before it ran, and after it had ended.
         self._before = Lines()
         self._after = Lines()
-        self._log = log.bind(execution_id=claimed.execution_id, attempt=claimed.attempt)
-        #: Seconds that stopping its program may take, SIGKILL excluded.
-        self.stop_grace_seconds = 0.0
+
+    @property
+    def stop_grace_seconds(self) -> float:
+        """Seconds that stopping its program may take, SIGKILL excluded."""
+        return self._container.stop_grace_seconds
 
     def do_not_start(self) -> None:
         """If the program was not started yet, leave it to the next life of this runner."""
@@ -95,7 +107,7 @@ class Execution:
             await self._end(*await self._run())
         except Interrupted:
             self._log.info("execution left for the next start", action="execution_postponed")
-            await self._destroy_once()
+            await self._container.destroy_once()
             return False
         except CannotRun as error:
             await self._end(never_ran(error))
@@ -105,7 +117,7 @@ class Execution:
             raise  # the runner can't go on
         except Exception:
             self._log.exception("execution failed for an unknown reason", action="execution_crashed")
-            await self._stop_surely()
+            await self._container.stop_surely()
             await self._end(
                 Ending(status=Status.FAILED, reason=Reason.INTERNAL, message="The runner failed; its log has the cause.")
             )
@@ -113,11 +125,11 @@ class Execution:
 
     async def end_interrupted(self) -> None:
         """End what an earlier life of this runner had started: stop the program if it runs, and say why."""
-        self._container_may_exist = True
+        self._container.may_exist = True
         catalogue = self._around.catalogues.current
         program = catalogue.find(self._claimed.command.program_id)
-        self.stop_grace_seconds = (program and program.stop_grace_seconds) or catalogue.settings.stop_grace_seconds
-        await self._stop_surely()
+        self._container.stop_grace_seconds = (program and program.stop_grace_seconds) or catalogue.settings.stop_grace_seconds
+        await self._container.stop_surely()
         out, err = (
             # What was published is there for sure; what the program wrote beyond that is not known.
             summary.model_copy(update={"truncated": True})
@@ -127,43 +139,68 @@ class Execution:
 
     async def clean_up(self) -> None:
         """Remove the container, trying until Docker has done it, and forget the claim."""
-        backoff = Backoff()
-        while self._container_may_exist:
-            try:
-                await self._engine.destroy(self.name)
-                break
-            except EngineUnavailable as error:
-                self._log.warning("container not removed yet", action="container_not_removed", error=str(error))
-                await backoff.pause()
+        await self._container.destroy_surely()
         await self._journal.forget(self._claimed)
 
     async def _run(self) -> tuple[Ending, list[Piece], StreamSummary, StreamSummary]:
         catalogue, program = await self._find_program()
         spec = await self._plan(catalogue, program)
-        container_id = await self._prepare(spec)
-        await self._start(spec)
-        started_at = self._started_at = utc_now()
-        running = self._reports.running(program.id, started_at=started_at, image=spec.image, container_id=container_id)
-        await self._journal.started(self._claimed, started_at, running)
-        self._log.info("execution started", action="execution_started", program_id=program.id)
-
+        prepared = await self._prepare(spec)
+        if spec.actions - prepared.actions:
+            self._before.say(HUB, "no actions: they need sh and python, and the image lacks them")
+        # On disk before the first order is given: a runner that comes back never gives an order again.
+        await self._journal.starting(self._claimed, spec.program_id)
+        if Step.BEFORE in prepared.actions:
+            await self._start(Step.BEFORE)
+            await self._tell_running(spec, prepared)
+            end = await self._act(Step.BEFORE, spec, self._before)
+            refusal = not_let_run(
+                end.exit,
+                interruption=Interruption.RUNNER_STOPPED if self._stop.is_set() else end.interruption,
+                limit_seconds=spec.action_timeout_seconds,
+            )
+            if refusal is not None:
+                return refusal, [], StreamSummary(), StreamSummary()
+        await self._start(Step.PROGRAM)
+        if Step.BEFORE not in prepared.actions:
+            await self._tell_running(spec, prepared)
         capture = Capture(catalogue.settings.output_limit)
-        pumping = asyncio.create_task(pump(self._engine.output(self.name), capture, self._wrote), name="pump output")
-        waiting = asyncio.create_task(self._engine.wait(self.name), name="wait for the program")
-        exit_: Exit | None = None
-        try:
-            interruption = await self._until_end(waiting, pumping, spec.timeout_seconds)
-            if interruption is not None:
-                self._log.info("stopping program", action="execution_stopping", why=interruption.name.lower())
-                await self._stop_surely()
-            with contextlib.suppress(ContainerGone):
-                exit_ = await waiting
-            await self._drain(pumping)
-        finally:
-            await cancel(pumping, waiting)
+        end = await self._container.watch(
+            lambda frames: pump(frames, capture, self._wrote), limit_seconds=spec.timeout_seconds, stop=self._stop
+        )
         pieces, out, err = capture.finish()
-        ending = ran(exit_, interruption=interruption, memory_bytes=spec.memory_bytes, stderr=err.content_bytes())
+        ending = ran(end.exit, interruption=end.interruption, memory_bytes=spec.memory_bytes, stderr=err.content_bytes())
+        if Step.AFTER in prepared.actions:
+            await self._act_after(ending, spec)
         return ending, pieces, out, err
+
+    async def _act(self, step: Step, spec: RunSpec, lines: Lines) -> StepEnd:
+        """See an action that was started to its end."""
+
+        async def collect(frames: AsyncGenerator[Frame, None]) -> None:
+            async for frame in frames:
+                lines.add(f"[{step.value}]", frame.content)
+
+        return await self._container.watch(collect, limit_seconds=spec.action_timeout_seconds, stop=self._stop)
+
+    async def _act_after(self, ending: Ending, spec: RunSpec) -> None:
+        """Run ``act_after``. Whatever becomes of it, the execution's ending stands."""
+        exit_code = exit_code_for_action(ending)
+        if exit_code is None or self._stop.is_set():
+            why = "the container is gone" if exit_code is None else "the runner was stopped"
+            self._after.say(HUB, f"{Step.AFTER.value} was not run: {why}")
+            return
+        try:
+            await self._engine.start(self.name, Step.AFTER, exit_code=exit_code)
+            end = await self._act(Step.AFTER, spec, self._after)
+        except (CannotRun, EngineUnavailable) as error:
+            await self._container.stop_surely()
+            self._after.say(HUB, f"{Step.AFTER.value} could not be run: {error}")
+            return
+        if end.interruption is Interruption.TIME_LIMIT:
+            self._after.say(HUB, f"{Step.AFTER.value} was stopped after {spec.action_timeout_seconds:g} s")
+        elif end.exit is not None and end.exit.code != 0:
+            self._after.say(HUB, f"{Step.AFTER.value} exited with code {end.exit.code}")
 
     async def _find_program(self) -> tuple[Catalogue, Program]:
         name = self._claimed.command.program_id
@@ -197,8 +234,9 @@ class Execution:
             paths=HostPaths(project_dir, around.host_project_dir or project_dir),
             owner=Owner(around.identity, self._journal.epoch),
             now=utc_now(),
+            actions=await asyncio.to_thread(find_actions, project_dir),
         )
-        self.stop_grace_seconds = spec.stop_grace_seconds
+        self._container.stop_grace_seconds = spec.stop_grace_seconds
         for note in spec.notes:
             self._before.say(HUB, note)
             self._log.info(note, action="execution_note")
@@ -206,14 +244,14 @@ class Execution:
         self._log.info("Docker command: %s", command_line, action="docker_command")
         return spec
 
-    async def _prepare(self, spec: RunSpec) -> str:
-        self._container_may_exist = True
-        container_id = await unless(self._do_not_start, self._prepare_patiently(spec))
+    async def _prepare(self, spec: RunSpec) -> Prepared:
+        self._container.may_exist = True
+        prepared = await unless(self._do_not_start, self._prepare_patiently(spec))
         if self._do_not_start.is_set():
             raise Interrupted
-        return container_id
+        return prepared
 
-    async def _prepare_patiently(self, spec: RunSpec) -> str:
+    async def _prepare_patiently(self, spec: RunSpec) -> Prepared:
         give_up_at = time.monotonic() + self._around.patience_seconds
         backoff = Backoff()
         while True:
@@ -224,68 +262,23 @@ class Execution:
                     raise CannotRun(Reason.DOCKER_UNAVAILABLE, f"Docker is not available: {error}") from error
                 await backoff.pause()
 
-    async def _start(self, spec: RunSpec) -> None:
-        # On disk before the order is given: a runner that comes back never gives the order again.
-        await self._journal.starting(self._claimed, spec.program_id)
+    async def _start(self, step: Step) -> None:
         try:
-            await self._engine.start(self.name)
+            await self._engine.start(self.name, step)
         except EngineUnavailable as error:
             # It may run all the same, unwatched: make an end of it.
-            await self._stop_surely()
+            await self._container.stop_surely()
             raise CannotRun(
                 Reason.DOCKER_UNAVAILABLE, f"Docker did not answer when the program was to be started: {error}"
             ) from error
 
-    async def _until_end(
-        self, waiting: asyncio.Task[Exit], pumping: asyncio.Task[None], timeout_seconds: float
-    ) -> Interruption | None:
-        """Wait for the program's end; what is to interrupt it, where something came first."""
-        deadline = time.monotonic() + timeout_seconds
-        stopping = asyncio.create_task(self._stop.wait(), name="wait for a stop")
-        watched: set[asyncio.Task[object]] = {waiting, pumping, stopping}
-        try:
-            while True:
-                done, _ = await asyncio.wait(
-                    watched, timeout=max(0.0, deadline - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
-                )
-                if waiting in done:
-                    return None
-                if stopping in done:
-                    return Interruption.RUNNER_STOPPED
-                if pumping in done:
-                    pumping.result()  # a pump that failed would leave the program blocked on its output
-                    watched.discard(pumping)
-                elif not done:
-                    return Interruption.TIME_LIMIT
-        finally:
-            await cancel(stopping)
-
-    async def _drain(self, pumping: asyncio.Task[None]) -> None:
-        """Wait until everything that the ended program wrote is in."""
-        done, _ = await asyncio.wait({pumping}, timeout=_DRAIN_SECONDS)
-        if done:
-            pumping.result()
-        else:
-            self._log.warning("output did not end in time, its end may be missing", action="output_cut")
-
-    async def _stop_surely(self) -> None:
-        """Stop the program, trying until Docker says that it does not run: until then its slot stays taken."""
-        backoff = Backoff()
-        while self._container_may_exist:
-            try:
-                await self._engine.stop(self.name, self.stop_grace_seconds)
-            except EngineUnavailable as error:
-                self._log.warning("program not stopped yet", action="execution_not_stopped", error=str(error))
-                await backoff.pause()
-            else:
-                return
-
-    async def _destroy_once(self) -> None:
-        if self._container_may_exist:
-            try:
-                await self._engine.destroy(self.name)
-            except EngineUnavailable as error:  # the next start clears it away
-                self._log.warning("container not removed", action="container_not_removed", error=str(error))
+    async def _tell_running(self, spec: RunSpec, prepared: Prepared) -> None:
+        started_at = self._started_at = utc_now()
+        running = self._reports.running(
+            spec.program_id, started_at=started_at, image=spec.image, container_id=prepared.container_id
+        )
+        await self._journal.started(self._claimed, started_at, running)
+        self._log.info("execution started", action="execution_started", program_id=spec.program_id)
 
     async def _wrote(self, piece: Piece) -> None:
         await self._journal.wrote(self._claimed, piece, self._reports.wrote(self._program_id, piece))

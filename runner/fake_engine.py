@@ -13,7 +13,10 @@ What a "program" does is told by its environment, which is to say by the paramet
 ``PARAM_PREPARE_SECONDS`` seconds that making its container takes, as if an image were fetched (default 0)
 ``PARAM_PREPARE_ERROR``   a reason (schemas.reasons): making its container fails with it
 ``PARAM_START_ERROR``     a reason: starting it fails with it
+``PARAM_NO_PYTHON``       ``true``: its image can't run actions
 ========================  ====================================================================================
+
+The actions around it do as ``PARAM_BEFORE_STDOUT``, ``PARAM_AFTER_EXIT_CODE`` and so on say.
 """
 
 import asyncio
@@ -22,21 +25,25 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from runner.engine import ContainerState, Exit, Found, Frame
+from runner.engine import ContainerState, Exit, Found, Frame, Prepared
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.run_spec import RunSpec
+from runner.steps import Step
 from schemas.output import StreamName
 from schemas.reasons import Reason
 
 _TERMINATED, _KILLED = 143, 137
 #: Frames that may wait for their reader; then the program is blocked, as a real one is.
 _MOST_FRAMES = 16
+_PREFIXES = {Step.BEFORE: "PARAM_BEFORE_", Step.PROGRAM: "PARAM_", Step.AFTER: "PARAM_AFTER_"}
 
 
 @dataclass
 class _Container:
     spec: RunSpec
     state: ContainerState = ContainerState.CREATED
+    #: The steps that were started.
+    steps: list[Step] = field(default_factory=list)
     exit: Exit | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     terminate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -44,8 +51,19 @@ class _Container:
     output_taken: bool = False
     program: asyncio.Task[None] | None = None
 
-    def setting(self, name: str, default: str = "") -> str:
-        return self.spec.env.get(f"PARAM_{name}", default)
+    def setting(self, name: str, default: str = "", *, step: Step | None = None) -> str:
+        """What the environment says of a step: by default the one that was started last."""
+        step = step or (self.steps[-1] if self.steps else Step.PROGRAM)
+        return self.spec.env.get(f"{_PREFIXES[step]}{name}", default)
+
+    def begin(self, step: Step) -> None:
+        self.steps.append(step)
+        self.state = ContainerState.RUNNING
+        self.exit = None
+        self.ended = asyncio.Event()
+        self.terminate = asyncio.Event()
+        self.frames = asyncio.Queue(_MOST_FRAMES)
+        self.output_taken = False
 
 
 class FakeEngine:
@@ -56,6 +74,8 @@ class FakeEngine:
         self.away = False
         #: How often each container was started.
         self.starts: Counter[str] = Counter()
+        #: What each container's ``act_after`` was told.
+        self.exit_codes: dict[str, int] = {}
         #: The most programs that ever ran at the same time.
         self.most_running = 0
         self._containers: dict[str, _Container] = {}
@@ -78,7 +98,7 @@ class FakeEngine:
         """See the contract."""
         self._answer()
 
-    async def prepare(self, spec: RunSpec) -> str:
+    async def prepare(self, spec: RunSpec) -> Prepared:
         """See the contract."""
         self._answer()
         container = _Container(spec)
@@ -90,20 +110,26 @@ class FakeEngine:
         if earlier is not None and earlier.state is not ContainerState.CREATED:
             raise AlreadyStarted(f"container {spec.name} was started before")
         self._containers[spec.name] = container
-        return f"id-of-{spec.name}"
+        actions = frozenset[Step]() if container.setting("NO_PYTHON") == "true" else spec.actions
+        return Prepared(f"id-of-{spec.name}", actions)
 
-    async def start(self, name: str) -> None:
+    async def start(self, name: str, step: Step = Step.PROGRAM, *, exit_code: int = 0) -> None:
         """See the contract."""
         self._answer()
         container = self._containers.get(name)
         if container is None:
             raise OutOfOrder(f"start of {name} before prepare")
-        if container.state is not ContainerState.CREATED:
+        if step in container.steps or container.state is ContainerState.RUNNING:
             raise OutOfOrder(f"{name} is started a second time")
-        if reason := container.setting("START_ERROR"):
+        if container.state is ContainerState.ENDED and not container.output_taken:
+            raise OutOfOrder(f"{name} goes on before its output was read")
+        if reason := container.setting("START_ERROR", step=step):
             raise CannotRun(Reason(reason), f"The container could not be started: {reason}")
-        self.starts[name] += 1
-        container.state = ContainerState.RUNNING
+        if step is Step.PROGRAM:
+            self.starts[name] += 1
+        if step is Step.AFTER:
+            self.exit_codes[name] = exit_code
+        container.begin(step)
         container.program = asyncio.create_task(self._run(container), name=f"program {name}")
         self.most_running = max(self.most_running, self.running)
 

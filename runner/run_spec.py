@@ -10,10 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from runner import labels
+from runner.actions import FOLDER as ACTIONS_FOLDER
 from runner.errors import CannotRun
 from runner.identity import Identity
 from runner.image_names import is_image_name
 from runner.program_files import ProgramFiles
+from runner.steps import Step
 from schemas.programs import Program
 from schemas.reasons import Reason
 from schemas.settings import ProgramSettings
@@ -63,11 +65,11 @@ class RunSpec:
     host_folder: str
     #: What is to be installed into the image before the program runs in it; ``None`` for nothing.
     requirements: Requirements | None = None
-    #: The folder ``actions/`` as the engine's host sees it, and which of its actions there are.
+    #: The folder ``actions/`` as the engine's host sees it, and which actions there are in it.
     host_actions: str | None = None
-    actions: frozenset[str] = frozenset()
+    actions: frozenset[Step] = frozenset()
     #: Seconds that each action may run.
-    action_timeout_seconds: float = 60.0
+    action_timeout_seconds: float
     #: A file of CA certificates, as the engine's host sees it, that pip and the program shall trust.
     host_ca_bundle: str | None = None
     #: ``uid:gid`` to run as where the image names nobody: the owner of the program's folder, where that is not root.
@@ -126,6 +128,7 @@ def plan(
     paths: HostPaths,
     owner: Owner,
     now: datetime,
+    actions: frozenset[Step] = frozenset(),
 ) -> RunSpec:
     """The one translation of a program and a command into what is run.
 
@@ -151,6 +154,9 @@ def plan(
         notes=() if main_file in (None, program.main_file) else (f"{program.main_file} not found: running {main_file}",),
         env=_environment(program.id, execution_id, parameters, files.env),
         host_folder=paths.of(files.folder),
+        host_actions=paths.of(paths.project_dir / ACTIONS_FOLDER) if actions else None,
+        actions=actions,
+        action_timeout_seconds=settings.action_timeout_seconds,
         user=None if files.owner is None else "{}:{}".format(*files.owner),
         memory_bytes=program.memory_limit or settings.memory_limit,
         nano_cpus=program.cpu_limit or settings.cpu_limit,

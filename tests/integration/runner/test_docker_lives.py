@@ -140,6 +140,7 @@ def _spec(identity: Identity, image: str, folder: str) -> RunSpec:
         pids_limit=20,
         timeout_seconds=10,
         stop_grace_seconds=1,
+        action_timeout_seconds=60,
         labels={
             labels.MANAGED: "true",
             labels.INSTANCE: identity.instance,

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from runner.container_config import ImageCommand, create_body
+from runner.container_config import ImageCommand, create_body, order
 from runner.run_spec import RunSpec
+from runner.steps import Step
 
 SPEC = RunSpec(
     execution_id="01a20afb-890e-728b-8a27-c7e1c8c72c78",
@@ -19,6 +20,7 @@ SPEC = RunSpec(
     pids_limit=64,
     timeout_seconds=300,
     stop_grace_seconds=10,
+    action_timeout_seconds=60,
     labels={"io.pyexecutorhub.managed": "true"},
 )
 
@@ -32,6 +34,7 @@ GOLDEN = """
   "Labels": {"io.pyexecutorhub.managed": "true"},
   "Tty": false,
   "OpenStdin": false,
+  "StdinOnce": false,
   "AttachStdin": false,
   "AttachStdout": true,
   "AttachStderr": true,
@@ -101,3 +104,34 @@ def test_a_shell_program_is_started_by_a_fixed_text_that_takes_bash_where_there_
     assert command[:2] == ["sh", "-c"]
     assert command[3:] == ["sh", "a b.sh", "$(id)"]
     assert "a b" not in command[2]
+
+
+WITH_ACTIONS = replace(SPEC, actions=frozenset({Step.BEFORE, Step.AFTER}), host_actions="/srv/hub/actions")
+
+
+def test_with_actions_an_agent_waits_for_orders_and_the_program_is_what_follows_it_h1() -> None:
+    body = create_body(WITH_ACTIONS, ImageCommand(entrypoint=["tool"], command=["--help"]))
+    assert (body["Entrypoint"], body["Cmd"][:2]) == ([""], ["sh", "-c"])
+    assert body["Cmd"][3:] == ["sh", "python", "main.py", "--verbose"]
+    assert (body["OpenStdin"], body["StdinOnce"], body["AttachStdin"]) == (True, True, True)
+    assert body["HostConfig"]["Mounts"][1:] == [
+        {"Type": "bind", "Source": "/srv/hub/actions", "Target": "/project/actions", "ReadOnly": True}
+    ]
+    assert order(Step.AFTER, 3) == b"act_after 3\n"
+
+
+@pytest.mark.parametrize(
+    ("image", "arguments", "argv"),
+    [
+        (ImageCommand(command=["serve"]), (), ["serve"]),
+        (ImageCommand(command=["serve"]), ("--fast",), ["serve", "--fast"]),
+        (ImageCommand(entrypoint=["tool"], command=["--help"]), (), ["tool", "--help"]),
+        (ImageCommand(entrypoint=["tool"], command=["--help"]), ("--fast",), ["tool", "--fast"]),
+    ],
+)
+def test_with_actions_an_image_that_holds_its_program_still_runs_its_own_command_h1_r11(
+    image: ImageCommand, arguments: tuple[str, ...], argv: list[str]
+) -> None:
+    body = create_body(replace(WITH_ACTIONS, argv=None, arguments=arguments), image)
+    assert body["Cmd"][4:] == argv
+    assert "WorkingDir" not in body

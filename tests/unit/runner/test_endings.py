@@ -1,6 +1,6 @@
 import pytest
 
-from runner.endings import Interruption, ran, size
+from runner.endings import Interruption, not_let_run, ran, size
 from runner.engine import Exit
 from schemas.reasons import Reason
 from schemas.status import Status
@@ -18,6 +18,9 @@ TINI = b"[FATAL tini (7)] exec node failed: No such file or directory\n"
         (Exit(137), b"", Status.FAILED, Reason.EXIT_CODE),
         (Exit(137, oom_killed=True), b"", Status.FAILED, Reason.OUT_OF_MEMORY),
         (Exit(127), TINI, Status.FAILED, Reason.START_FAILED),
+        (Exit(127), b"sh: 9: exec: node: not found\n", Status.FAILED, Reason.START_FAILED),
+        (Exit(127), b"sh: exec: line 9: node: not found\n", Status.FAILED, Reason.START_FAILED),
+        (Exit(127), b"main.sh: 3: exec: x: not found\n", Status.FAILED, Reason.EXIT_CODE),
         (Exit(127), b"bash: x: command not found\n", Status.FAILED, Reason.EXIT_CODE),
         (Exit(127), b"something before\n" + TINI, Status.FAILED, Reason.EXIT_CODE),
         (Exit(127), None, Status.FAILED, Reason.EXIT_CODE),
@@ -44,3 +47,27 @@ def test_what_the_runner_stopped_at_the_time_limit_is_a_timeout_whatever_its_exi
 )
 def test_sizes_are_written_as_the_configuration_writes_them(count: int, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("exit_", "interruption", "reason", "words"),
+    [
+        (Exit(3), None, Reason.ACTION_FAILED, "exited with code 3"),
+        (Exit(137, oom_killed=True), None, Reason.ACTION_FAILED, "ran out of memory"),
+        (None, None, Reason.ACTION_FAILED, "lost its container"),
+        (Exit(143), Interruption.TIME_LIMIT, Reason.ACTION_FAILED, "did not end within 1.5 s"),
+        (Exit(0), Interruption.TIME_LIMIT, Reason.ACTION_FAILED, "did not end within 1.5 s"),
+        (Exit(0), Interruption.RUNNER_STOPPED, Reason.RUNNER_RESTARTED, "runner was stopped"),
+    ],
+)
+def test_what_keeps_a_program_from_running_h4(
+    exit_: Exit | None, interruption: Interruption | None, reason: Reason, words: str
+) -> None:
+    ending = not_let_run(exit_, interruption=interruption, limit_seconds=1.5)
+    assert ending is not None
+    assert (ending.status, ending.reason, ending.exit_code) == (Status.FAILED, reason, None)
+    assert words in (ending.message or "")
+
+
+def test_a_program_may_run_after_an_action_that_ended_well_h4() -> None:
+    assert not_let_run(Exit(0), interruption=None, limit_seconds=1) is None

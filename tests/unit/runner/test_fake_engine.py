@@ -33,6 +33,7 @@ def spec(name: str = "x", **settings: Any) -> RunSpec:
         pids_limit=1,
         timeout_seconds=1,
         stop_grace_seconds=1,
+        action_timeout_seconds=60,
         labels={"a": "b"},
     )
 

@@ -1,0 +1,132 @@
+"""The container of one attempt, in the hands of its execution: watched to a step's end, stopped and removed for sure."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from bus.backoff import Backoff
+from runner.endings import Interruption
+from runner.engine import Engine, Exit, Frame
+from runner.errors import ContainerGone, EngineUnavailable
+from runner.waiting import cancel
+
+#: Seconds that the output of a step that has ended may take to arrive.
+_DRAIN_SECONDS = 30.0
+
+#: Reads the output of a step to its end.
+Consume = Callable[[AsyncGenerator[Frame, None]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnd:
+    """How a step ended."""
+
+    #: ``None`` where the container vanished.
+    exit: Exit | None
+    #: Why the runner stopped it; ``None`` where it ended by itself.
+    interruption: Interruption | None = None
+
+
+class Container:
+    """What an execution does with its container, whether the engine is there or comes back later."""
+
+    def __init__(self, engine: Engine, name: str, log: FilteringBoundLogger, *, may_exist: bool = False) -> None:
+        self._engine = engine
+        self._log = log
+        self.name = name
+        #: Whether there may be one to stop and to remove.
+        self.may_exist = may_exist
+        #: Seconds that stopping its program may take, SIGKILL excluded.
+        self.stop_grace_seconds = 0.0
+
+    async def watch(self, consume: Consume, *, limit_seconds: float, stop: asyncio.Event) -> StepEnd:
+        """See the step that was started to its end; at its limit, or when ``stop`` is set, it is stopped.
+
+        When this returns nothing runs in the container, and ``consume`` has read all that was written.
+        """
+        consuming = asyncio.create_task(_consume(consume, self._engine.output(self.name)), name="read output")
+        waiting = asyncio.create_task(self._engine.wait(self.name), name="wait for the program")
+        exit_: Exit | None = None
+        try:
+            interruption = await self._until_end(waiting, consuming, limit_seconds, stop)
+            if interruption is not None:
+                self._log.info("stopping program", action="execution_stopping", why=interruption.name.lower())
+                await self.stop_surely()
+            with contextlib.suppress(ContainerGone):
+                exit_ = await waiting
+            await self._drain(consuming)
+        finally:
+            await cancel(consuming, waiting)
+        return StepEnd(exit_, interruption)
+
+    async def _until_end(
+        self, waiting: asyncio.Task[Exit], consuming: asyncio.Task[None], limit_seconds: float, stop: asyncio.Event
+    ) -> Interruption | None:
+        """Wait for the program's end; what is to interrupt it, where something came first."""
+        deadline = time.monotonic() + limit_seconds
+        stopping = asyncio.create_task(stop.wait(), name="wait for a stop")
+        watched: set[asyncio.Task[object]] = {waiting, consuming, stopping}
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    watched, timeout=max(0.0, deadline - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
+                )
+                if waiting in done:
+                    return None
+                if stopping in done:
+                    return Interruption.RUNNER_STOPPED
+                if consuming in done:
+                    consuming.result()  # a reader that failed would leave the program blocked on its output
+                    watched.discard(consuming)
+                elif not done:
+                    return Interruption.TIME_LIMIT
+        finally:
+            await cancel(stopping)
+
+    async def _drain(self, consuming: asyncio.Task[None]) -> None:
+        """Wait until everything that the ended program wrote is in."""
+        done, _ = await asyncio.wait({consuming}, timeout=_DRAIN_SECONDS)
+        if done:
+            consuming.result()
+        else:
+            self._log.warning("output did not end in time, its end may be missing", action="output_cut")
+
+    async def stop_surely(self) -> None:
+        """Stop the program, trying until the engine says that it does not run: until then its slot stays taken."""
+        backoff = Backoff()
+        while self.may_exist:
+            try:
+                await self._engine.stop(self.name, self.stop_grace_seconds)
+            except EngineUnavailable as error:
+                self._log.warning("program not stopped yet", action="execution_not_stopped", error=str(error))
+                await backoff.pause()
+            else:
+                return
+
+    async def destroy_once(self) -> None:
+        """Remove it if the engine answers; the next start of the runner clears away what is left."""
+        if self.may_exist:
+            try:
+                await self._engine.destroy(self.name)
+            except EngineUnavailable as error:
+                self._log.warning("container not removed", action="container_not_removed", error=str(error))
+
+    async def destroy_surely(self) -> None:
+        """Remove it, trying until the engine has done it."""
+        backoff = Backoff()
+        while self.may_exist:
+            try:
+                await self._engine.destroy(self.name)
+            except EngineUnavailable as error:
+                self._log.warning("container not removed yet", action="container_not_removed", error=str(error))
+                await backoff.pause()
+            else:
+                return
+
+
+async def _consume(consume: Consume, frames: AsyncGenerator[Frame, None]) -> None:
+    await consume(frames)
