@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from schemas.times import Time
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -86,6 +88,30 @@ class End:
 Proposal = Claim | End
 #: The proposal that came first, which is the decision for everybody and for ever.
 Decision = Claim | End
+
+
+#: Seconds between two leases of a runner, and for how long each is good: losing a few in a row takes nobody off the roster.
+LEASE_SECONDS = 5.0
+LEASE_TTL_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A runner's word that it is there."""
+
+    runner_id: str
+    #: Identity of the runner's journal.
+    epoch: str
+    pool: str
+    max_concurrent_executions: int
+    #: When the process began to run.
+    started_at: Time
+    #: By the writer's clock, and only ever compared with another of the same writer.
+    written_at: Time
+    engine_version: str | None = None
+    ttl_seconds: float = LEASE_TTL_SECONDS
+    #: The last word of a runner that goes: nobody is to miss it.
+    leaves: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@ Every method may raise :class:`bus.errors.BusUnavailable`, and :class:`bus.error
 inside has a limit, except those that wait for somebody else's message. Methods may be called concurrently unless it says so.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from bus.messages import Announcement, Batch, BusState, Decision, Message, Position, Proposal, StreamName
+from bus.messages import Announcement, Batch, BusState, Decision, Lease, Message, Position, Proposal, StreamName
 
 
 class Delivery(Protocol):
@@ -149,6 +149,62 @@ class Announcements(Protocol):
         """
 
 
+class Leases(Protocol):
+    """Which runners are there."""
+
+    async def keep(self, lease: Lease) -> None:
+        """Say that a runner is there (or goes); everybody who follows knows when this returns, or soon after.
+
+        Not kept for later: a lease that can't be written now is worth nothing then.
+        """
+
+    async def follow(self) -> None:
+        """Read leases, for ever, for :meth:`live` to know of them. To be run by one task of a process that asks.
+
+        Connection losses are survived inside.
+
+        Raises:
+            BusClosed: the bus was closed.
+        """
+
+    def live(self) -> Sequence[Lease]:
+        """The newest lease of each runner that is there, by runner id, as far as they were read here. Never waits.
+
+        A moment after :meth:`follow` began they are all known. A runner that died stands here until its lease has run out.
+        No clocks of two hosts are compared: how old a lease is, the reader's own clock and the order of the leases tell.
+        """
+
+
+#: Makes the answer to a question. It is cancelled when the asker does not wait for it any more.
+AnswerHandler = Callable[[bytes], Awaitable[bytes]]
+
+
+class Questions(Protocol):
+    """What a runner alone knows, asked when somebody wants it. Nothing here is kept: whoever is not there is not heard."""
+
+    async def answer(self, runner_id: str, handler: AnswerHandler) -> None:
+        """Answer the questions to this runner, for ever, a few at a time.
+
+        ``handler`` gives the answer, of at most :data:`bus.limits.MOST_ANSWER_BYTES`. Where it raises, the asker gets none. A
+        question that waited for longer than its asker is not answered, but for a few that were pushed to a process that then
+        froze. Connection losses are survived inside.
+
+        Raises:
+            BusClosed: the bus was closed.
+            ValueError: the id can't name a runner.
+        """
+
+    async def ask(self, runner_ids: Collection[str], question: bytes, *, limit_seconds: float) -> Mapping[str, bytes]:
+        """Ask these runners at the same time; the answers by runner id. A runner that gave none in time is not in there.
+
+        A runner that can't be reached, or has too much to answer already, is not waited for.
+
+        Raises:
+            BusUnavailable: nobody could be asked, or no answer heard.
+            ValueError: the question is larger than :data:`bus.limits.MOST_QUESTION_BYTES`, or an id can't name a runner.
+        """
+
+
 class Bus(Protocol):
     """The bus of one process. Open before use; close when done."""
 
@@ -163,6 +219,12 @@ class Bus(Protocol):
 
     @property
     def announcements(self) -> Announcements: ...
+
+    @property
+    def leases(self) -> Leases: ...
+
+    @property
+    def questions(self) -> Questions: ...
 
     @property
     def state(self) -> BusState:

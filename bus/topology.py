@@ -18,21 +18,34 @@
                        └────────────────┘
     [hub.announcer]: one message, the checkpoint; who has it in hand is the holder.
 
-Double lines are streams: records stay after they were read. No subscriber's queue is bound to ``hub.commands`` or
-``hub.reports``, where one that refuses would turn the confirm of a command that was taken into a nack.
+                       ┌────────────────┐ ask.<runner_id> ─▶ (hub.questions.<runner_id>.…) ──▶ that runner
+    gateways ─────────▶│ hub.questions  │
+    runners ──────────▶│                │ answer.<asker> ──▶ (hub.answers.<asker>) ──▶ whoever asked
+                       └────────────────┘
+
+Double lines are streams: records stay after they were read. Round ones are exclusive: each lives as long as the connection of
+the one process that reads it. No subscriber's queue is bound to ``hub.commands`` or ``hub.reports``, where one that refuses
+would turn the confirm of a command that was taken into a nack.
+
+The arrows come from those who may write there. Questions have an exchange of their own rather than the default one, so that
+neither gateways nor runners need the right to write into whatever queue there is. Nobody but these two may write to
+``hub.questions`` or bind there: whoever can ask can read what programs write. (With topic permissions: ``ask[.].*`` for
+gateways, ``answer[.].*`` for runners.)
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bus.limits import MOST_ANSWERS_BYTES
 from bus.messages import StreamName
 
 COMMANDS = "hub.commands"
 REPORTS = "hub.reports"
 EXECUTIONS = "hub.executions"
+QUESTIONS = "hub.questions"
 #: Topic exchanges, all durable.
-EXCHANGES = (COMMANDS, REPORTS, EXECUTIONS)
+EXCHANGES = (COMMANDS, REPORTS, EXECUTIONS, QUESTIONS)
 
 LOG = "hub.log"
 OUTPUT = "hub.output"
@@ -46,6 +59,7 @@ ANNOUNCER = "hub.announcer"
 CANCEL_KEY = "cancel"
 CLAIM_KEY = "control.claim"
 END_KEY = "control.end"
+LEASE_KEY = "lease.lease"
 
 #: Header of a dead letter: why it was rejected, for people.
 REASON_HEADER = "x-hub-reason"
@@ -68,6 +82,9 @@ SUBSCRIPTION_LENGTH = 10_000
 #: Deliveries after which a command is dead-lettered, come what may.
 DELIVERY_LIMIT = 20
 
+#: Questions that wait for one runner; more are refused, and their askers know at once.
+QUESTIONS_LENGTH = 100
+
 #: How long records stay.
 LOG_AGE_DAYS = 30
 OUTPUT_AGE_DAYS = 7
@@ -76,6 +93,8 @@ CONTROL_AGE_DAYS = 3
 _MEGABYTE = 1_000_000
 _POOL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SUBSCRIBER = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_RUNNER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_ASKER = re.compile(r"[0-9a-f]{32}")
 
 Arguments = Mapping[str, str | int | bool]
 
@@ -194,6 +213,43 @@ def subscriber_queue(name: str) -> Queue:
             "x-delivery-limit": DELIVERY_LIMIT,
         },
     )
+
+
+def question_key(runner_id: str) -> str:
+    """Routing key of a question to one runner.
+
+    Raises:
+        ValueError: the id has other characters than letters, digits and ``_.-``, so that it could reach other runners.
+    """
+    if _RUNNER.fullmatch(runner_id) is None:
+        raise ValueError(f"{runner_id!r} can't name a runner: letters, digits and _.-, at most 64")
+    return f"ask.{runner_id}"
+
+
+def question_queue(runner_id: str, nonce: str) -> Queue:
+    """The queue of the questions to one runner, for one connection.
+
+    The nonce is new for each connection: the broker may still believe in the one before, and in its exclusive queue.
+    """
+    question_key(runner_id)
+    return Queue(f"hub.questions.{runner_id}.{nonce}", {"x-max-length": QUESTIONS_LENGTH, "x-overflow": "reject-publish"})
+
+
+def answer_key(asker: str) -> str:
+    """Routing key of an answer.
+
+    Raises:
+        ValueError: this names no asker.
+    """
+    if _ASKER.fullmatch(asker) is None:
+        raise ValueError(f"{asker!r} names no asker")
+    return f"answer.{asker}"
+
+
+def answer_queue(asker: str) -> Queue:
+    """The queue of the answers to one question."""
+    answer_key(asker)
+    return Queue(f"hub.answers.{asker}", {"x-max-length-bytes": MOST_ANSWERS_BYTES, "x-overflow": "reject-publish"})
 
 
 def check_report_key(stream: StreamName, key: str) -> None:

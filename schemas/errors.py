@@ -15,3 +15,11 @@ class MalformedCommand(SchemaError):
 
 class MalformedEvent(SchemaError):
     """A record can't be understood as an event of an execution."""
+
+
+class MalformedQuestion(SchemaError):
+    """A message can't be understood as a question to a runner."""
+
+
+class MalformedAnswer(SchemaError):
+    """A message can't be understood as an answer to what was asked."""

@@ -8,6 +8,8 @@ import structlog
 from bus.embedded.announcements import EmbeddedAnnouncements
 from bus.embedded.commands import EmbeddedCommands
 from bus.embedded.decisions import EmbeddedDecisions
+from bus.embedded.leases import EmbeddedLeases
+from bus.embedded.questions import EmbeddedQuestions
 from bus.embedded.store import Store
 from bus.embedded.streams import EmbeddedStreams
 from bus.embedded.tide import Tide
@@ -34,6 +36,8 @@ class EmbeddedBus:
         self._decisions = EmbeddedDecisions(self._store)
         self._streams = EmbeddedStreams(self._store, tides)
         self._announcements = EmbeddedAnnouncements(self._store)
+        self._leases = EmbeddedLeases()
+        self._questions = EmbeddedQuestions()
         self._opening = asyncio.Lock()
         self._pruner: asyncio.Task[None] | None = None
 
@@ -56,6 +60,16 @@ class EmbeddedBus:
     def announcements(self) -> EmbeddedAnnouncements:
         """To and from subscribers."""
         return self._announcements
+
+    @property
+    def leases(self) -> EmbeddedLeases:
+        """Which runners are there."""
+        return self._leases
+
+    @property
+    def questions(self) -> EmbeddedQuestions:
+        """To and from runners."""
+        return self._questions
 
     @property
     def state(self) -> BusState:
@@ -88,6 +102,8 @@ class EmbeddedBus:
             self._commands.close()
             self._decisions.close()
             self._announcements.close()
+            self._leases.close()
+            self._questions.close()
             for tide in self._tides.values():
                 tide.close()
             await self._store.close()

@@ -12,7 +12,9 @@ from bus.rabbitmq.commands import RabbitCommands
 from bus.rabbitmq.connection import Link
 from bus.rabbitmq.decisions import RabbitDecisions
 from bus.rabbitmq.declaration import declare_all
+from bus.rabbitmq.leases import RabbitLeases
 from bus.rabbitmq.publisher import Publisher
+from bus.rabbitmq.questions import RabbitQuestions
 from bus.rabbitmq.streams import RabbitStreams
 
 #: File in the state directory with what the control stream has decided so far; it may be deleted at any time.
@@ -37,6 +39,8 @@ class RabbitBus:
         self._commands = RabbitCommands(self._consuming, self._publisher)
         self._decisions = RabbitDecisions(self._consuming, self._publisher, state_dir / CLAIMS_FILE)
         self._streams = RabbitStreams(self._consuming, self._publisher)
+        self._leases = RabbitLeases(self._consuming, self._publisher)
+        self._questions = RabbitQuestions(self._consuming, self._publisher)
         self._announcements = RabbitAnnouncements(url, name, self._consuming, self._closing)
 
     @property
@@ -58,6 +62,16 @@ class RabbitBus:
     def announcements(self) -> RabbitAnnouncements:
         """To and from subscribers."""
         return self._announcements
+
+    @property
+    def leases(self) -> RabbitLeases:
+        """Which runners are there."""
+        return self._leases
+
+    @property
+    def questions(self) -> RabbitQuestions:
+        """To and from runners."""
+        return self._questions
 
     @property
     def state(self) -> BusState:

@@ -41,6 +41,12 @@ async def declare_queue(channel: AbstractChannel, queue: topology.Queue) -> tupl
     return declared.declaration_result.message_count or 0, declared.declaration_result.consumer_count or 0
 
 
+async def declare_exclusive(channel: AbstractChannel, queue: topology.Queue, exchange: str, key: str) -> None:
+    """Declare a queue that this connection alone may read, and that is gone with it or its consumer; and bind it."""
+    await channel.declare_queue(queue.name, exclusive=True, auto_delete=True, arguments=dict(queue.arguments))
+    await _bind(channel, topology.Binding(exchange, key, queue.name))
+
+
 async def _declare_all(channel: AbstractChannel, pools: Iterable[str]) -> None:
     for name in topology.EXCHANGES:
         await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)

@@ -40,8 +40,14 @@ class StreamReader:
     gone starts later without a word, and one asked beyond its end stays silent for ever.
     """
 
-    def __init__(self, link: Link, stream: str, after: Position | None, *, prefetch: int, gap_is_error: bool) -> None:
-        """``gap_is_error``: whether a gap raises :class:`StreamGap`; otherwise it is logged, and reading goes on."""
+    def __init__(
+        self, link: Link, stream: str, after: Position | None, *, prefetch: int, gap_is_error: bool, start: str = "first"
+    ) -> None:
+        """``gap_is_error``: whether a gap raises :class:`StreamGap`; otherwise it is logged, and reading goes on.
+
+        ``start`` is where reading begins without a position: the first record there is, or how long ago (``2m``).
+        """
+        self._start = start
         self._link = link
         self._stream = stream
         self._last = after
@@ -107,7 +113,7 @@ class StreamReader:
                 prefetch=self._prefetch,
                 on_message=session.add,
                 on_lost=session.lose,
-                arguments={"x-stream-offset": "first" if self._last is None else self._last.offset},
+                arguments={"x-stream-offset": self._start if self._last is None else self._last.offset},
             )
             yield session
         finally:

@@ -8,9 +8,11 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from bus.embedded.leases import EmbeddedLeases
+from bus.embedded.questions import EmbeddedQuestions
 from bus.errors import BusUnavailable
-from bus.messages import Batch, BusState, Claim, Decision, Message, Position, Proposal, Record, Source, StreamName
-from bus.ports import Announcements, Commands, Decisions, Delivery, Streams
+from bus.messages import Batch, BusState, Claim, Decision, Lease, Message, Position, Proposal, Record, Source, StreamName
+from bus.ports import Announcements, Commands, Decisions, Delivery, Leases, Questions, Streams
 
 
 @dataclass
@@ -152,6 +154,21 @@ class MemoryStreams:
                 await news.wait()
 
 
+class MemoryLeases(EmbeddedLeases):
+    """Those of the embedded bus, which are in memory anyway, and all that were ever written."""
+
+    def __init__(self, bus: "MemoryBus") -> None:
+        super().__init__()
+        self.bus = bus
+        self.kept: list[Lease] = []
+
+    async def keep(self, lease: Lease) -> None:
+        """Say that a runner is there."""
+        self.bus.check()
+        self.kept.append(lease)
+        await super().keep(lease)
+
+
 class MemoryBus:
     """A bus that can be made to go away."""
 
@@ -160,6 +177,8 @@ class MemoryBus:
         self.commands_ = MemoryCommands(self)
         self.decisions_ = MemoryDecisions(self)
         self.streams_ = MemoryStreams(self)
+        self.leases_ = MemoryLeases(self)
+        self.questions_ = EmbeddedQuestions()
 
     @property
     def away(self) -> bool:
@@ -195,6 +214,16 @@ class MemoryBus:
     def announcements(self) -> Announcements:
         """Not here: the read side has fakes of its own."""
         raise NotImplementedError
+
+    @property
+    def leases(self) -> Leases:
+        """The port."""
+        return self.leases_
+
+    @property
+    def questions(self) -> Questions:
+        """The port."""
+        return self.questions_
 
     @property
     def state(self) -> BusState:
