@@ -17,7 +17,8 @@ from runner.docker_connection import DockerConnection
 from runner.docker_images import DockerImages, image_not_found
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
-from runner.engine import ContainerState, Exit, Found, Frame, Prepared
+from runner.docker_sight import DockerSight
+from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.identity import Identity
 from runner.run_spec import RunSpec
@@ -62,13 +63,14 @@ class DockerEngine:
         self._identity = identity
         self._connection = DockerConnection(socket_path)
         self._images = DockerImages(self._connection)
+        self._sight = DockerSight(self._connection, identity)
         self._runs: dict[str, _Run] = {}
 
-    async def ping(self) -> None:
+    async def ping(self) -> str:
         """See :meth:`runner.engine.Engine.ping`."""
         try:
             async with self._connection.call("pinging", _PING_SECONDS) as docker:
-                await docker.version()
+                return f"Docker {(await docker.version())['Version']}"
         except DockerError as error:
             raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
 
@@ -264,6 +266,14 @@ class DockerEngine:
             )
             for container in containers
         ]
+
+    async def list_running(self) -> list[RunningContainer]:
+        """See :meth:`runner.engine.Engine.list_running`."""
+        return await self._sight.running()
+
+    async def tail(self, container_id: str, lines: int, most_bytes: int) -> Tail:
+        """See :meth:`runner.engine.Engine.tail`."""
+        return await self._sight.tail(container_id, lines, most_bytes)
 
     async def close(self) -> None:
         """See :meth:`runner.engine.Engine.close`."""

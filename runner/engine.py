@@ -12,8 +12,8 @@ leaves in its file system is there for the next.
 
 - ``output``, ``wait`` and ``stop`` of one name run concurrently; every other pair of calls for one name comes one after the
   other. Calls for different names may always run concurrently, in any number.
-- ``stop``, ``destroy``, ``find`` and ``list_ours`` need nothing of the calls before them: they work on what an earlier
-  process left.
+- ``stop``, ``destroy``, ``find``, ``list_ours``, ``list_running`` and ``tail`` need nothing of the calls before them: they work
+  on what an earlier process left. The last two only look, at any time.
 - ``destroy`` may come at any point, after any failure, and again.
 - Every call may be cancelled. After a cancelled ``prepare`` or ``start`` the container may be there or not: ``find`` tells,
   ``destroy`` clears it away.
@@ -78,11 +78,34 @@ class Found:
     labels: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class RunningContainer:
+    """A container that runs, as the engine shows it to people."""
+
+    container_id: str
+    name: str
+    #: The one it was made from, as the engine names it.
+    image: str
+    #: Such as ``Up 2 minutes``.
+    status: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of what a container has written."""
+
+    stdout: bytes
+    stderr: bytes
+    #: Whether some of the lines asked for are not in there, because they were too long.
+    truncated: bool
+
+
 class Engine(Protocol):
     """What runs containers. See the module's text for the order of calls."""
 
-    async def ping(self) -> None:
-        """Return if the engine answers.
+    async def ping(self) -> str:
+        """The engine's name and version, for people, if it answers.
 
         Raises:
             EngineUnavailable: it does not, within a few seconds.
@@ -150,6 +173,21 @@ class Engine(Protocol):
         """Every container that this runner has made and that is still there, those of its earlier lives included.
 
         Raises:
+            EngineUnavailable: not known.
+        """
+
+    async def list_running(self) -> list[RunningContainer]:
+        """Every container of this runner that runs now, those of its earlier lives included, the newest first.
+
+        Raises:
+            EngineUnavailable: not known.
+        """
+
+    async def tail(self, container_id: str, lines: int, most_bytes: int) -> Tail:
+        """The last lines that a container has written so far, to both streams together; of each stream at most so many bytes.
+
+        Raises:
+            ContainerGone: there is no such container.
             EngineUnavailable: not known.
         """
 

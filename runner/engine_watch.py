@@ -25,6 +25,8 @@ class EngineWatch:
         self.away = asyncio.Event()
         #: What is wrong, for people; ``None`` where nothing is.
         self.problem: str | None = None
+        #: The engine's name and version; ``None`` before its first answer.
+        self.version: str | None = None
 
     async def run(self) -> None:
         """Watch, for ever."""
@@ -40,7 +42,7 @@ class EngineWatch:
     async def check(self) -> bool:
         """Ask now."""
         try:
-            await self._engine.ping()
+            self.version = await self._engine.ping()
         except EngineUnavailable as error:
             if not self.away.is_set():
                 log.error("engine unavailable, taking no work until it answers", action="engine_away", error=str(error))

@@ -25,10 +25,11 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from runner.engine import ContainerState, Exit, Found, Frame, Prepared
+from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.run_spec import RunSpec
 from runner.steps import Step
+from runner.tail_buffer import TailBuffer
 from schemas.output import StreamName
 from schemas.reasons import Reason
 
@@ -49,6 +50,7 @@ class _Container:
     terminate: asyncio.Event = field(default_factory=asyncio.Event)
     frames: asyncio.Queue[Frame | None] = field(default_factory=lambda: asyncio.Queue(_MOST_FRAMES))
     output_taken: bool = False
+    written: list[Frame] = field(default_factory=list)
     program: asyncio.Task[None] | None = None
 
     def setting(self, name: str, default: str = "", *, step: Step | None = None) -> str:
@@ -94,9 +96,10 @@ class FakeEngine:
         """Put a container there that an earlier process is supposed to have made."""
         self._containers[spec.name] = _Container(spec, state)
 
-    async def ping(self) -> None:
+    async def ping(self) -> str:
         """See the contract."""
         self._answer()
+        return "fake 1.0"
 
     async def prepare(self, spec: RunSpec) -> Prepared:
         """See the contract."""
@@ -158,7 +161,9 @@ class FakeEngine:
         for _ in range(int(container.setting("REPEAT", "1"))):
             for stream in StreamName:
                 if text := container.setting(stream.name):
-                    await container.frames.put(Frame(stream, text.encode()))
+                    frame = Frame(stream, text.encode())
+                    container.written.append(frame)
+                    await container.frames.put(frame)
         await asyncio.sleep(float(container.setting("SLEEP", "0")))
 
     async def output(self, name: str) -> AsyncGenerator[Frame, None]:
@@ -232,6 +237,26 @@ class FakeEngine:
         """See the contract."""
         self._answer()
         return [Found(name, container.state, container.spec.labels) for name, container in self._containers.items()]
+
+    async def list_running(self) -> list[RunningContainer]:
+        """See the contract."""
+        self._answer()
+        return [
+            RunningContainer(f"id-of-{name}", name, container.spec.image, "Up 1 second", container.spec.labels)
+            for name, container in reversed(self._containers.items())
+            if container.state is ContainerState.RUNNING
+        ]
+
+    async def tail(self, container_id: str, lines: int, most_bytes: int) -> Tail:
+        """See the contract. Each write counts as one line."""
+        self._answer()
+        container = self._containers.get(container_id.removeprefix("id-of-"))
+        if container is None:
+            raise ContainerGone(f"container {container_id} is gone")
+        end = TailBuffer(most_bytes)
+        for frame in container.written[-lines:]:
+            end.feed(frame)
+        return end.tail()
 
     async def close(self) -> None:
         """See the contract; and the programs end, as there is nothing else that could run them."""

@@ -1,4 +1,4 @@
-"""Which texts can be the name of an image (the grammar of Docker's references)."""
+"""Which texts can be the name of an image (the grammar of Docker's references), and which two name the same."""
 
 import re
 
@@ -20,3 +20,14 @@ def is_image_name(text: str) -> bool:
     """Whether Docker would take this as the name of an image, with or without a tag or a digest."""
     match = _REFERENCE.fullmatch(text) if len(text) <= 1024 else None
     return match is not None and len(match["name"]) <= _LONGEST_NAME
+
+
+def is_same_image(one: str, other: str) -> bool:
+    """Whether two names are of one image as far as their texts tell: a name without a tag means ``latest``."""
+    return _with_tag(one) == _with_tag(other)
+
+
+def _with_tag(name: str) -> str:
+    # Only behind the last slash a colon begins a tag: before it, it is a registry's port. A digest stands for a tag.
+    has_tag = "@" in name or ":" in name.rpartition("/")[2]
+    return name if has_tag else f"{name}:latest"

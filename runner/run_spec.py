@@ -171,6 +171,7 @@ def plan(
             labels.ATTEMPT: str(attempt),
             labels.EPOCH: owner.epoch,
             labels.PROGRAM_ID: program.id,
+            labels.IMAGE: image,
             labels.DEADLINE: (now + timedelta(seconds=timeout_seconds)).isoformat(),
         },
     )

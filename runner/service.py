@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -11,6 +12,7 @@ from bus.backoff import Backoff
 from bus.errors import BusUnavailable
 from bus.messages import Claim, Decision
 from bus.ports import Bus, Delivery
+from runner.answers import Answers
 from runner.engine import Engine
 from runner.engine_watch import EngineWatch
 from runner.errors import Interrupted
@@ -19,6 +21,7 @@ from runner.identity import Identity
 from runner.journal import Claimed, Journal
 from runner.outbox import Outbox
 from runner.ports import Catalogues
+from runner.presence import Presence
 from runner.recovery import end_leftovers
 from runner.slots import Slots
 from runner.waiting import cancel, unless
@@ -73,6 +76,10 @@ class Runner:
         self._slots = Slots(lambda: catalogues.current.settings.max_concurrent_executions)
         self._watch = EngineWatch(engine)
         self._outbox = Outbox(journal, bus.streams)
+        self._presence = Presence(
+            bus.leases, catalogues=catalogues, journal=journal, watch=self._watch, runner_id=identity.runner_id, pool=pool
+        )
+        self._answering = partial(bus.questions.answer, identity.runner_id, Answers(engine).answer)
         self._lives: dict[asyncio.Task[None], Execution] = {}
         self._stopping = asyncio.Event()
         self._stop_limit_seconds = 0.0
@@ -103,6 +110,8 @@ class Runner:
                 helpers = [
                     group.create_task(self._watch.run(), name="watch the engine"),
                     group.create_task(self._outbox.run(), name="tell what is in the outbox"),
+                    group.create_task(self._presence.run(), name="keep the lease"),
+                    group.create_task(self._answering(), name="answer questions"),
                 ]
                 try:
                     await self._recover(group)
@@ -110,6 +119,7 @@ class Runner:
                 except Interrupted:
                     pass  # asked to stop while it waited for something
                 await self._wind_down()
+                await self._presence.leave()
                 await cancel(*helpers)
         finally:
             self._finished.set()

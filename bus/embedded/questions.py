@@ -29,7 +29,8 @@ class EmbeddedQuestions:
         try:
             await self._closed.above(0)
         finally:
-            del self._handlers[runner_id]
+            if self._handlers.get(runner_id) is handler:
+                del self._handlers[runner_id]
 
     async def ask(self, runner_ids: Collection[str], question: bytes, *, limit_seconds: float) -> Mapping[str, bytes]:
         """Ask these runners at the same time."""

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from runner.engine import ContainerState, Engine, Exit, Frame
+from runner.engine import ContainerState, Engine, Exit, Frame, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.fake_engine import FakeEngine
 from runner.run_spec import RunSpec
 from schemas.output import StreamName
 from schemas.reasons import Reason
+from tests.support.wait import eventually
 
 
 @pytest.fixture
@@ -126,3 +127,19 @@ async def test_it_complains_when_it_is_called_out_of_order(engine: FakeEngine) -
     with pytest.raises(AlreadyStarted):
         await engine.prepare(spec())
     assert engine.starts["x"] == 1
+
+
+async def test_it_shows_what_runs_and_the_end_of_what_it_wrote(engine: FakeEngine) -> None:
+    name = await started(engine, stdout="out", stderr="err", repeat=2, sleep=30)
+    reading = asyncio.create_task(read(engine, name))
+    (running,) = await engine.list_running()
+    assert (running.name, running.image, dict(running.labels)) == (name, "i", {"a": "b"})
+    end = Tail(b"out", b"errerr", truncated=False)
+    await eventually(lambda: engine.tail(running.container_id, 3, 100), lambda tail: tail == end)
+    assert await engine.tail(running.container_id, 4, 4) == Tail(b"tout", b"rerr", truncated=True)
+    await engine.stop(name, 0)
+    await reading
+    assert await engine.list_running() == []
+    await engine.destroy(name)
+    with pytest.raises(ContainerGone):
+        await engine.tail(running.container_id, 1, 1)

@@ -1,6 +1,6 @@
 import pytest
 
-from runner.image_names import is_image_name
+from runner.image_names import is_image_name, is_same_image
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,21 @@ def test_names_that_docker_refuses_r13(name: str) -> None:
 
 def test_a_hostile_name_costs_no_time() -> None:
     assert not is_image_name("a-" * 500 + "!")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("app", "app:latest", True),
+        ("app:1", "app:1", True),
+        ("app:1", "app", False),
+        ("host:5000/team/app", "host:5000/team/app:latest", True),
+        ("host:5000/team/app", "host/team/app:latest", False),
+        ("app@sha256:" + "0" * 64, "app", False),
+        ("app@sha256:" + "0" * 64, "app@sha256:" + "0" * 64, True),
+        ("App", "app", False),
+    ],
+)
+def test_a_name_without_a_tag_means_latest_c1(one: str, other: str, same: bool) -> None:
+    assert is_same_image(one, other) is same
+    assert is_same_image(other, one) is same

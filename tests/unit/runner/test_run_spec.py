@@ -150,7 +150,7 @@ def test_a_program_s_own_limits_go_before_the_settings_p12_p13() -> None:
 
 
 def test_the_labels_say_whose_it_is_and_what_for_m45() -> None:
-    assert make(timeout_seconds=90).labels == {
+    assert make(timeout_seconds=90, docker_image="registry:5000/team/app").labels == {
         labels.MANAGED: "true",
         labels.INSTANCE: "inst",
         labels.RUNNER_ID: "run",
@@ -159,6 +159,7 @@ def test_the_labels_say_whose_it_is_and_what_for_m45() -> None:
         labels.EPOCH: "epoch",
         labels.PROGRAM_ID: "example",
         labels.DEADLINE: "2026-01-01T00:01:30+00:00",
+        labels.IMAGE: "registry:5000/team/app",
     }
 
 

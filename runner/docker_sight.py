@@ -1,0 +1,85 @@
+"""Looking at containers that run, for people who ask: nothing here changes anything."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import aiohttp
+from aiodocker.exceptions import DockerError
+
+from runner import labels
+from runner.docker_connection import DockerConnection
+from runner.docker_output import FrameParser
+from runner.engine import Frame, RunningContainer, Tail
+from runner.errors import ContainerGone, EngineUnavailable
+from runner.identity import Identity
+from runner.tail_buffer import TailBuffer
+from schemas.output import StreamName
+
+_NOT_FOUND = 404
+#: Bytes of a log that are read at most, whatever Docker takes for a line.
+_MOST_READ_BYTES = 16 * 1024**2
+
+
+class DockerSight:
+    """The running containers of one runner on one engine."""
+
+    def __init__(self, connection: DockerConnection, identity: Identity) -> None:
+        self._connection = connection
+        self._wanted = [f"{labels.INSTANCE}={identity.instance}", f"{labels.RUNNER_ID}={identity.runner_id}"]
+
+    async def running(self) -> list[RunningContainer]:
+        """See :meth:`runner.engine.Engine.list_running`."""
+        try:
+            async with self._connection.call("listing containers") as docker:
+                containers = await docker.containers.list(filters=json.dumps({"label": self._wanted}))
+        except DockerError as error:
+            raise EngineUnavailable(f"Docker can't list containers: {error.message}") from error
+        return [
+            RunningContainer(
+                container_id=container["Id"],
+                # One that is being removed has lost its name already.
+                name=(container["Names"] or [container["Id"]])[0].removeprefix("/"),
+                image=container["Image"],
+                status=container["Status"],
+                labels=container["Labels"],
+            )
+            for container in containers
+        ]
+
+    async def tail(self, container_id: str, lines: int, most_bytes: int) -> Tail:
+        """See :meth:`runner.engine.Engine.tail`."""
+        end = TailBuffer(most_bytes)
+        read_bytes = 0
+        async with aclosing(self._frames(container_id, lines)) as frames:
+            async for frame in frames:
+                end.feed(frame)
+                read_bytes += len(frame.content)
+                if read_bytes >= _MOST_READ_BYTES:
+                    return end.tail(truncated=True)
+        return end.tail()
+
+    async def _frames(self, container_id: str, lines: int) -> AsyncGenerator[Frame, None]:
+        try:
+            async with self._connection.call("reading the end of a log") as docker:
+                has_terminal = (await docker.containers.container(container_id).show())["Config"]["Tty"]
+                # aiodocker's own log call decodes the bytes and loses which stream they came from.
+                async with docker.session.get(
+                    f"{docker.docker_host}/{docker.api_version}/containers/{container_id}/logs",
+                    params={"stdout": "1", "stderr": "1", "tail": str(lines)},
+                ) as response:
+                    if response.status == _NOT_FOUND:
+                        raise ContainerGone(f"container {container_id} is gone")
+                    if response.status != 200:
+                        raise EngineUnavailable(f"Docker's log can't be read: status {response.status}")
+                    parser = FrameParser()
+                    async for data in response.content.iter_any():
+                        # With a terminal (a Compose file may want one) there is one stream, and no frames around it.
+                        for frame in [Frame(StreamName.STDOUT, data)] if has_terminal else parser.feed(data):
+                            yield frame
+        except aiohttp.ClientError as error:
+            raise EngineUnavailable(f"Docker's log was cut off: {error}") from error
+        except DockerError as error:
+            if error.status == _NOT_FOUND:
+                raise ContainerGone(f"container {container_id} is gone") from error
+            raise EngineUnavailable(f"Docker can't tell about {container_id}: {error.message}") from error

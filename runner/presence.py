@@ -1,0 +1,85 @@
+"""Saying that this runner is there."""
+
+import asyncio
+import time
+
+import structlog
+
+from bus.errors import BusUnavailable
+from bus.messages import LEASE_SECONDS, Lease
+from bus.ports import Leases
+from runner.engine_watch import EngineWatch
+from runner.journal import Journal
+from runner.ports import Catalogues
+from schemas.times import utc_now
+
+log = structlog.get_logger()
+
+#: Seconds after which it looks whether there is something new to say; and tries again, where it could not be said.
+_LOOK_AGAIN_SECONDS = 0.5
+#: Seconds that saying goodbye may take.
+_LEAVE_SECONDS = 2.0
+
+
+class Presence:
+    """Writes a lease every few seconds, and at once when something in it has changed."""
+
+    def __init__(
+        self, leases: Leases, *, catalogues: Catalogues, journal: Journal, watch: EngineWatch, runner_id: str, pool: str
+    ) -> None:
+        self._leases = leases
+        self._catalogues = catalogues
+        self._journal = journal
+        self._watch = watch
+        self._runner_id = runner_id
+        self._pool = pool
+        self._started_at = utc_now()
+        self._is_heard = True
+
+    async def run(self) -> None:
+        """Write leases, for ever."""
+        written: tuple[object, ...] | None = None
+        due_at = time.monotonic()
+        while True:
+            lease = self._lease()
+            if time.monotonic() >= due_at or _said(lease) != written:
+                started_at = time.monotonic()
+                if await self._keep(lease):
+                    written, due_at = _said(lease), started_at + LEASE_SECONDS
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def leave(self) -> None:
+        """Say goodbye, so that nobody misses this runner. Where that can't be said, its lease runs out."""
+        try:
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await self._keep(self._lease(leaves=True))
+        except TimeoutError:
+            log.info("left without a goodbye", action="leave_failed")
+
+    def _lease(self, *, leaves: bool = False) -> Lease:
+        return Lease(
+            runner_id=self._runner_id,
+            epoch=self._journal.epoch,
+            pool=self._pool,
+            max_concurrent_executions=self._catalogues.current.settings.max_concurrent_executions,
+            started_at=self._started_at,
+            written_at=utc_now(),
+            engine_version=self._watch.version,
+            leaves=leaves,
+        )
+
+    async def _keep(self, lease: Lease) -> bool:
+        try:
+            await self._leases.keep(lease)
+        except BusUnavailable as error:
+            if self._is_heard:
+                log.warning("could not say that this runner is there", action="lease_not_written", error=str(error))
+            self._is_heard = False
+            return False
+        self._is_heard = True
+        return True
+
+
+def _said(lease: Lease) -> tuple[object, ...]:
+    """What a lease says besides its time."""
+    return lease.epoch, lease.pool, lease.max_concurrent_executions, lease.engine_version
