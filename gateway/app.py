@@ -15,6 +15,7 @@ from gateway.keys import (
     CATALOGUES,
     CLEANUPS,
     DOCUMENT,
+    FLEET,
     HEALTH,
     INTAKE,
     LOOKUP,
@@ -30,7 +31,7 @@ from gateway.lookup import Lookup
 from gateway.middlewares import authorize, name_request, tell_problems
 from gateway.openapi import make_document
 from gateway.overlay import Overlay
-from gateway.ports import Accounts, Catalogues, Cleanups, Endings, Health, View
+from gateway.ports import Accounts, Catalogues, Cleanups, Endings, Fleet, Health, View
 from gateway.routes import ROUTES, add_routes
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
@@ -52,6 +53,7 @@ def make_app(
     view: View,
     endings: Endings,
     cleanups: Cleanups,
+    fleet: Fleet,
     health: Health,
     accounts: Accounts,
     signing_key: bytes,
@@ -75,12 +77,14 @@ def make_app(
     app[CATALOGUES] = catalogues
     app[CLEANUPS] = cleanups
     app[DOCUMENT] = make_document(ROUTES, version=version)
+    app[FLEET] = fleet
     app[HEALTH] = health
     app[INTAKE] = Intake(
         catalogues=catalogues,
         commands=commands,
         overlay=overlay,
         view=view,
+        fleet=fleet,
         queue_length=queue_length,
         limit_seconds=accept_limit_seconds,
     )

@@ -27,6 +27,8 @@ class Health(_Document):
 
     status: Literal["healthy", "degraded"]
     timestamp: datetime
+    #: Runners that have been heard of within half a minute.
+    live_runners: int
     #: Component → what is wrong with it.
     problems: dict[str, str] | None = None
 
@@ -165,6 +167,50 @@ class Cleanup(_Document):
     removed_executions: int
     remaining_executions: int
     max_executions: int
+
+
+class ActiveContainer(_Document):
+    """A container of this hub that runs."""
+
+    container_id: str
+    #: As config.yaml names it.
+    image: str
+    status: str
+    name: str
+    runner_id: str
+
+
+class _Gathered(_Document):
+    total_containers: int
+    message: str
+    #: Live runners that gave no answer in time: their containers are not in the list.
+    missing_runners: list[str]
+    #: Whether something was left out for want of space.
+    truncated: bool
+
+
+class ActiveContainers(_Gathered):
+    """The containers of this hub that run."""
+
+    containers: list[ActiveContainer]
+
+
+class ContainerLog(_Document):
+    """The end of what a container has written."""
+
+    container_id: str
+    stdout: str
+    stderr: str
+    logs_lines: int
+    truncated: bool
+    runner_id: str
+
+
+class ContainerLogs(_Gathered):
+    """The ends of what the running containers of an image have written."""
+
+    image_name: str
+    containers: list[ContainerLog]
 
 
 class Image(_Document):

@@ -28,6 +28,10 @@ class ViewUnavailable(GatewayError):
     """The view can't be read now; trying again later is right."""
 
 
+class FleetBusy(GatewayError):
+    """So many questions to the runners wait for their answers that no more are asked."""
+
+
 class OverlayFull(GatewayError):
     """So many accepted executions are not in the view yet that no more can be kept in memory."""
 

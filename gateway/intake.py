@@ -13,7 +13,7 @@ from bus.ports import Commands
 from gateway import problems
 from gateway.errors import OverlayFull, Refused
 from gateway.overlay import Overlay
-from gateway.ports import Catalogues, View
+from gateway.ports import Catalogues, Fleet, View
 from schemas.commands import ExecuteProgram, parse_execute
 from schemas.errors import MalformedCommand
 from schemas.executions import Execution
@@ -46,6 +46,7 @@ class Intake:
         commands: Commands,
         overlay: Overlay,
         view: View,
+        fleet: Fleet,
         queue_length: int,
         limit_seconds: float = LIMIT_SECONDS,
     ) -> None:
@@ -54,6 +55,7 @@ class Intake:
         self._commands = commands
         self._overlay = overlay
         self._view = view
+        self._fleet = fleet
         self._queue_length = queue_length
         self._limit_seconds = limit_seconds
         self._publishing: set[asyncio.Task[None]] = set()
@@ -84,7 +86,7 @@ class Intake:
         message = _message(execution, parameters)
 
         if catalogue.rejects_on_limit(program):
-            await self._refuse_above(catalogue.settings.max_concurrent_executions)
+            await self._refuse_above(self._fleet.capacity() or catalogue.settings.max_concurrent_executions)
         await self._admit(pool, deadline)
         publishing = asyncio.create_task(
             self._publish(pool, message, execution, deadline, parameters_line=parameters_line(program.parameters, parameters)),

@@ -7,7 +7,7 @@ from aiohttp import web
 from gateway.intake import Intake
 from gateway.lookup import Lookup
 from gateway.policies import Policies
-from gateway.ports import Accounts, Catalogues, Cleanups, Health, View
+from gateway.ports import Accounts, Catalogues, Cleanups, Fleet, Health, View
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
 from gateway.waits import Waits
@@ -17,6 +17,7 @@ CATALOGUES = web.AppKey[Catalogues]("catalogues")
 CLEANUPS = web.AppKey[Cleanups]("cleanups")
 #: The OpenAPI document of all routes.
 DOCUMENT = web.AppKey[dict[str, Any]]("document")
+FLEET = web.AppKey[Fleet]("fleet")
 HEALTH = web.AppKey[Health]("health")
 INTAKE = web.AppKey("intake", Intake)
 LOOKUP = web.AppKey("lookup", Lookup)

@@ -11,7 +11,7 @@ from bus.errors import BusError
 from gateway import problems
 from gateway.answers import problem_answer
 from gateway.bodies import MAX_BODY_BYTES
-from gateway.errors import Refused, ViewUnavailable
+from gateway.errors import FleetBusy, Refused, ViewUnavailable
 from gateway.keys import POLICIES, REQUEST_ID, TOKENS, USERNAME
 from gateway.policies import Policy, user_of
 from gateway.problems import Problem
@@ -92,6 +92,8 @@ def _problem_of(error: Exception) -> Problem:
             return problems.of_status(400, detail="The body is not what its headers say")
         case ViewUnavailable():
             return problems.view_unavailable()
+        case FleetBusy():
+            return problems.fleet_busy()
         case BusError():
             return problems.bus_unavailable()
         case _:

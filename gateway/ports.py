@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from schemas.catalogue import Catalogue
+from schemas.containers import Container, ContainerLog, Gathered
 from schemas.executions import Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output
 
@@ -59,6 +60,32 @@ class Cleanups(Protocol):
         Raises:
             BusError: it was not written, or perhaps: doing it again does no harm.
             TimeoutError: it is written, and the view here has not come to it yet.
+        """
+
+
+class Fleet(Protocol):
+    """The runners that live, and what only they can tell."""
+
+    def size(self) -> int:
+        """How many there are. Never waits."""
+
+    def capacity(self) -> int | None:
+        """How many executions they run at the same time, all together; ``None`` where none is known. Never waits."""
+
+    async def active_containers(self) -> Gathered[Container]:
+        """The containers of this hub that run now, within a few seconds.
+
+        Raises:
+            BusError: nobody could be asked.
+            gateway.errors.FleetBusy: as many questions wait for their answers as may.
+        """
+
+    async def container_logs(self, image: str) -> Gathered[ContainerLog]:
+        """What those of one image have written lately, within a few seconds.
+
+        Raises:
+            BusError: nobody could be asked.
+            gateway.errors.FleetBusy: as many questions wait for their answers as may.
         """
 
 

@@ -162,6 +162,17 @@ def concurrency_limit(limit: int) -> Problem:
     )
 
 
+def fleet_busy() -> Problem:
+    """Too many ask the runners at the same time."""
+    return Problem(
+        status=429,
+        slug="fleet-busy",
+        title="The runners are being asked already",
+        detail="Too many requests wait for the runners' answers. Please try again.",
+        headers={"Retry-After": "1"},
+    )
+
+
 def unknown_pool(pool: str) -> Problem:
     """The program belongs to a pool that has no queue."""
     return Problem(

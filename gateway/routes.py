@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from gateway import documents
 from gateway.bodies import ExecuteBody, LoginBody
-from gateway.handlers import auth, docs, executions, health, images, programs, root, stats
+from gateway.handlers import auth, containers, docs, executions, health, images, programs, root, stats
 from gateway.policies import Policies, Policy
 from gateway.route import Route
 
@@ -41,8 +41,10 @@ ROUTES = (
     Route("GET", "/executions/concurrent", stats.show_concurrent, _TOKEN, "What runs now", {200: documents.Concurrent}),
     Route("GET", "/executions/{execution_id}", executions.show, _TOKEN, "One execution", {200: documents.Record}),
     Route("GET", "/executions/{execution_id}/logs", executions.show_logs, _TOKEN, "Its output", {200: documents.Logs}),
-    Route("GET", "/images/available", images.list_configured, _TOKEN, "Configured images", {200: documents.Images}),
+    Route("GET", "/containers/active", containers.list_active, _TOKEN, "What runs now", {200: documents.ActiveContainers}),
     # A name may have slashes in it.
+    Route("GET", "/containers/logs/{image:.+}", containers.show_logs, _TOKEN, "Their logs", {200: documents.ContainerLogs}),
+    Route("GET", "/images/available", images.list_configured, _TOKEN, "Configured images", {200: documents.Images}),
     Route("GET", "/images/search/{term:.+}", images.search, _TOKEN, "Find images", {200: documents.FoundImages}),
 )
 

@@ -22,6 +22,7 @@ from hub.cleanups import Cleanups
 from hub.config_file import ConfigFile
 from hub.endings import Endings
 from hub.errors import SettingsError
+from hub.fleet import Fleet
 from hub.health import Health, Probe
 from hub.lifecycle import Supervisor, stop_on_signals
 from hub.pid_file import pid_file
@@ -163,12 +164,14 @@ async def _start_gateway(
     stack.callback(users.close)
     if created is not None:
         typer.echo(accounts.banner(created))
+    tasks.start("leases", bus.leases.follow())
     app = make_app(
         catalogues=catalogues,
         commands=bus.commands,
         view=view,
         endings=endings,
         cleanups=cleanups,
+        fleet=Fleet(bus.leases, bus.questions),
         health=Health(bus, probes),
         accounts=users,
         signing_key=users.signing_key,

@@ -1,6 +1,12 @@
 """Containers that run, as a runner knows them and the gateway shows them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
 from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
 
 
 class _Frozen(BaseModel):
@@ -27,3 +33,17 @@ class ContainerLog(_Frozen):
     stderr: str
     #: Whether some of the lines that were asked for are missing, because they were too long.
     truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered(Generic[T]):
+    """What the live runners said."""
+
+    #: With the id of the runner that said it.
+    found: Sequence[tuple[str, T]]
+    #: How many were asked.
+    asked: int
+    #: Ids of those that gave no answer in time, or could not tell.
+    missing: Sequence[str] = ()
+    #: Whether there is more than fits into an answer.
+    truncated: bool = False

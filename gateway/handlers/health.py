@@ -7,7 +7,7 @@ from aiohttp import web
 from gateway import problems
 from gateway.answers import json_answer
 from gateway.errors import Refused
-from gateway.keys import CATALOGUES, HEALTH
+from gateway.keys import CATALOGUES, FLEET, HEALTH
 from schemas.times import utc_now
 
 
@@ -19,6 +19,7 @@ async def show(request: web.Request) -> web.Response:
     if request.query.get("ready") in ("1", "true") and not request.app[HEALTH].ready():
         raise Refused(problems.not_ready(wrong))
     health: dict[str, Any] = {"status": "degraded" if wrong else "healthy", "timestamp": utc_now().isoformat()}
+    health["live_runners"] = request.app[FLEET].size()
     if wrong:
         health["problems"] = wrong
     return json_answer(health)

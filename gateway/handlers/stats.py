@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from gateway.answers import json_answer
-from gateway.keys import CATALOGUES, VIEW
+from gateway.keys import CATALOGUES, FLEET, VIEW
 from gateway.records import concurrent_of, info_of, statistics_of
 from schemas.times import utc_now
 
@@ -24,5 +24,6 @@ async def show_info(request: web.Request) -> web.Response:
 async def show_concurrent(request: web.Request) -> web.Response:
     """What runs now."""
     running = await request.app[VIEW].running()
-    settings = request.app[CATALOGUES].current.settings
-    return json_answer(concurrent_of(running, max_concurrent=settings.max_concurrent_executions, now=utc_now()))
+    # Before any runner is known, what one alone would run.
+    most = request.app[FLEET].capacity() or request.app[CATALOGUES].current.settings.max_concurrent_executions
+    return json_answer(concurrent_of(running, max_concurrent=most, now=utc_now()))

@@ -18,6 +18,7 @@ from gateway.throttle import Throttle
 from gateway.tokens import Tokens
 from schemas.catalogue import Catalogue
 from schemas.commands import parse_execute
+from schemas.containers import Container, ContainerLog, Gathered
 from schemas.executions import Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output
 from schemas.programs import Program, ProgramKind
@@ -180,6 +181,36 @@ class FakeCleanups:
         return len(ended)
 
 
+class FakeFleet:
+    """Runners whose answers tests write."""
+
+    def __init__(self) -> None:
+        #: Runner id → how many it runs at the same time.
+        self.limits: dict[str, int] = {}
+        self.active: Gathered[Container] = Gathered(found=(), asked=0)
+        self.logs: Gathered[ContainerLog] = Gathered(found=(), asked=0)
+        self.error: Exception | None = None
+        #: Images whose logs were asked for.
+        self.images: list[str] = []
+
+    def size(self) -> int:
+        return len(self.limits)
+
+    def capacity(self) -> int | None:
+        return sum(self.limits.values()) or None
+
+    async def active_containers(self) -> Gathered[Container]:
+        if self.error is not None:
+            raise self.error
+        return self.active
+
+    async def container_logs(self, image: str) -> Gathered[ContainerLog]:
+        self.images.append(image)
+        if self.error is not None:
+            raise self.error
+        return self.logs
+
+
 class FakeHealth:
     """As well as a test says."""
 
@@ -213,6 +244,7 @@ class World:
     commands: FakeCommands = field(default_factory=FakeCommands)
     view: MemoryView = field(default_factory=MemoryView)
     cleanups: FakeCleanups = field(init=False)
+    fleet: FakeFleet = field(default_factory=FakeFleet)
     health: FakeHealth = field(default_factory=FakeHealth)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
     overlay: Overlay = field(default_factory=Overlay)
@@ -231,6 +263,7 @@ class World:
             view=self.view,
             endings=self.view,
             cleanups=self.cleanups,
+            fleet=self.fleet,
             health=self.health,
             accounts=self.accounts,
             signing_key=SIGNING_KEY,

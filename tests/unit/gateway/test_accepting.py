@@ -319,6 +319,15 @@ async def test_r19_a_program_that_rejects_on_limit_is_refused_with_the_seeds_mes
     assert (await client.post("/execute", json={"program_id": "picky"})).status == 202
 
 
+async def test_r19_the_slots_of_all_runners_that_live_count(client: Client, world: World) -> None:
+    world.catalogues.current = catalogue(program("picky", on_limit="reject"), max_concurrent_executions=1)
+    world.fleet.limits = {"one": 1, "two": 1}
+
+    statuses = [(await client.post("/execute", json={"program_id": "picky"})).status for _ in range(3)]
+
+    assert statuses == [202, 202, 429]
+
+
 async def test_r19_the_settings_may_reject_for_all_programs_and_a_program_may_queue_all_the_same(
     client: Client, world: World
 ) -> None:

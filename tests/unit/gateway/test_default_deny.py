@@ -78,7 +78,12 @@ def canonical(path: str) -> str:
 
 
 def path_of(route: Route) -> str:
-    return canonical(route.path).replace("{execution_id}", new_execution_id()).replace("{term}", "a/b:1")
+    return (
+        canonical(route.path)
+        .replace("{execution_id}", new_execution_id())
+        .replace("{term}", "a/b:1")
+        .replace("{image}", "a/b:1")
+    )
 
 
 def test_only_health_login_and_the_page_of_the_documentation_are_open() -> None:

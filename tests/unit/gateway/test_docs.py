@@ -10,6 +10,7 @@ from gateway import documents
 from gateway.openapi import openapi_path
 from gateway.policies import Policy
 from gateway.routes import ROUTES
+from schemas.containers import Container, ContainerLog, Gathered
 from schemas.executions import Execution
 from schemas.ids import new_execution_id
 from schemas.output import Output
@@ -48,13 +49,22 @@ async def test_o8_real_answers_are_as_the_document_says(client: Client, world: W
     )
     await world.view.put(ended, Output(stdout=b"out", complete=True))
     await world.view.put(replace(ended, execution_id=new_execution_id(), status=Status.RUNNING, ended_at=None))
+    container = Container(container_id="c", image="a", status="Up", name="n")
+    world.fleet.active = Gathered(found=[("r", container)], asked=2, missing=["s"])
+    log = ContainerLog(container_id="c", stdout="", stderr="", truncated=False)
+    world.fleet.logs = Gathered(found=[("r", log)], asked=2, missing=["s"], truncated=True)
     execute = {"json": {"program_id": "billing"}}
     login = {"json": {"username": USERNAME, "password": PASSWORD}}
     asked = 0
     for route in ROUTES:
         if not route.answers:
             continue
-        path = openapi_path(route.path).replace("{execution_id}", ended.execution_id).replace("{term}", "base")
+        path = (
+            openapi_path(route.path)
+            .replace("{execution_id}", ended.execution_id)
+            .replace("{term}", "base")
+            .replace("{image}", "a")
+        )
         options = {"/auth/login": login, "/execute": execute}.get(path, execute if route.body else {})
         response = await client.request(route.method, path, **options)  # type: ignore[arg-type]
         assert response.status in route.answers, (path, await response.text())

@@ -47,7 +47,7 @@ async def test_p2_health_is_open_and_stamps_utc(stranger: Client) -> None:
 
     body = await response.json()
     assert response.status == 200
-    assert set(body) == {"status", "timestamp"}
+    assert set(body) == {"status", "timestamp", "live_runners"}
     assert body["status"] == "healthy"
     assert datetime.fromisoformat(body["timestamp"]).utcoffset() == timedelta(0)
 

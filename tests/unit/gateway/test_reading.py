@@ -232,6 +232,12 @@ async def test_e11_concurrent_lists_what_runs(client: Client, world: World) -> N
     assert row["duration_seconds"] >= 4
 
 
+async def test_e11_the_limit_is_the_sum_over_the_runners_that_live(client: Client, world: World) -> None:
+    world.fleet.limits = {"one": 4, "two": 3}
+
+    assert (await (await client.get("/executions/concurrent")).json())["max_concurrent"] == 7
+
+
 async def test_a_view_that_is_away_is_503(client: Client, world: World) -> None:
     world.view.error = ViewUnavailable("the disk is full")
 
