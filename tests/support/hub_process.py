@@ -65,7 +65,7 @@ class HubProcess:
         fresh.replace(self.config_path)
 
     def start(self, *, within_seconds: float = 40.0) -> float:
-        """Start every part; seconds until it was ready to accept."""
+        """Start every part; seconds until it was ready to accept. A runner alone is not waited for."""
         started = time.monotonic()
         for part in self._parts:
             with (self.folder / f"{part}.log").open("ab") as log:
@@ -77,7 +77,7 @@ class HubProcess:
                     stderr=log,
                     stdin=subprocess.DEVNULL,
                 )
-        while not self._is_ready():
+        while self._parts != ("runner",) and not self._is_ready():
             dead = [part for part, process in self._processes.items() if process.poll() is not None]
             assert not dead, f"{dead} ended: {self.log()[-4000:]}"
             assert time.monotonic() - started < within_seconds, f"not ready within {within_seconds} s: {self.log()[-4000:]}"
@@ -99,6 +99,11 @@ class HubProcess:
         """Resident memory of one part now."""
         status = Path(f"/proc/{self._processes[part].pid}/status").read_text(encoding="ascii")
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+    def send_signal(self, part: str, number: signal.Signals) -> None:
+        """Send a signal to one part, if it was started and not stopped."""
+        if (process := self._processes.get(part)) is not None:
+            process.send_signal(number)
 
     def kill(self) -> None:
         """``kill -9`` every part."""

@@ -1,5 +1,6 @@
 """What a runner tells of its containers on the real Docker engine."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,7 +23,7 @@ from tests.integration.runner.conftest import MakeHub
 from tests.support.docker import SOCKET, docker
 from tests.support.wait import eventually
 
-IMAGE = "localhost:5000/team/app:1"
+IMAGE = f"localhost:5000/team/app-{os.getpid()}:1"
 
 
 @contextmanager
@@ -93,7 +94,7 @@ async def test_a_running_program_is_told_with_its_image_and_the_end_of_both_stre
         assert log.stdout.splitlines() == [f"line {number}" for number in range(51, 150)]
         assert log.stderr == "caf\u00e9 \ufffd\n"
         assert not log.truncated
-        assert (await logs(engine, "localhost:5000/team/app")).logs == ()
+        assert (await logs(engine, IMAGE.removesuffix(":1"))).logs == ()
     assert await active(engine) == []
 
 
