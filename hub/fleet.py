@@ -25,7 +25,7 @@ log = structlog.get_logger()
 LIMIT_SECONDS = 5.0
 #: Questions that may wait for their answers at the same time.
 MOST_AT_A_TIME = 20
-#: Characters of all logs together that are told; of what one runner tells there may be a few times less.
+#: Characters of all logs together that are told.
 MOST_LOG_LENGTH = 16 * 1024**2
 
 A = TypeVar("A", ActiveContainersAnswer, ContainerLogsAnswer)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import structlog
 
 from runner import labels
-from runner.engine import Engine, RunningContainer
+from runner.engine import Engine, RunningContainer, Tail
 from runner.errors import ContainerGone, EngineUnavailable
 from runner.image_names import is_same_image
 from schemas.containers import Container, ContainerLog
@@ -24,9 +24,10 @@ from schemas.questions import (
 
 log = structlog.get_logger()
 
-#: Bytes of each stream of a container that are told, and of all logs of one answer.
+#: Bytes of each stream of a container that are told.
 _MOST_STREAM_BYTES = 256 * 1024
-_MOST_LOG_BYTES = 4 * 1024**2
+#: Bytes of all logs of one answer as they travel. A byte of a stream may become six: one container's always fit.
+_MOST_LOG_BYTES = 6 * 1024**2
 #: Characters of a container's id that are told, as Docker's own lists show it.
 _ID_LENGTH = 12
 
@@ -60,21 +61,15 @@ class Answers:
         logs: list[ContainerLog] = []
         told_bytes = 0
         for container in _of_image(await self._engine.list_running(), question.image):
-            if told_bytes >= _MOST_LOG_BYTES or len(logs) >= MOST_CONTAINERS:
-                return ContainerLogsAnswer(logs=tuple(logs), truncated=True)
             try:
                 tail = await self._engine.tail(container.container_id, question.tail, _MOST_STREAM_BYTES)
             except ContainerGone:
                 continue  # it has ended meanwhile
-            logs.append(
-                ContainerLog(
-                    container_id=container.container_id[:_ID_LENGTH],
-                    stdout=tail.stdout.decode(errors="replace"),
-                    stderr=tail.stderr.decode(errors="replace"),
-                    truncated=tail.truncated,
-                )
-            )
-            told_bytes += len(tail.stdout) + len(tail.stderr)
+            told = _told(container, tail)
+            told_bytes += len(told.model_dump_json().encode())
+            if told_bytes > _MOST_LOG_BYTES or len(logs) >= MOST_CONTAINERS:
+                return ContainerLogsAnswer(logs=tuple(logs), truncated=True)
+            logs.append(told)
         return ContainerLogsAnswer(logs=tuple(logs))
 
 
@@ -85,6 +80,15 @@ def _of_image(running: list[RunningContainer], image: str) -> Iterator[RunningCo
 def _image_of(container: RunningContainer) -> str:
     # A service of a Compose program has no image in config.yaml.
     return container.labels.get(labels.IMAGE) or container.image
+
+
+def _told(container: RunningContainer, tail: Tail) -> ContainerLog:
+    return ContainerLog(
+        container_id=container.container_id[:_ID_LENGTH],
+        stdout=tail.stdout.decode(errors="replace"),
+        stderr=tail.stderr.decode(errors="replace"),
+        truncated=tail.truncated,
+    )
 
 
 def _shown(container: RunningContainer) -> Container:

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bus import topology
 from bus.errors import BusUnavailable, Unroutable
-from bus.messages import LEASE_SECONDS, Lease, Message
+from bus.messages import LEASE_SECONDS, LEASE_TTL_SECONDS, Lease, Message
 from bus.rabbitmq.connection import Link
 from bus.rabbitmq.envelope import to_amqp
 from bus.rabbitmq.publisher import Publisher
@@ -17,8 +17,8 @@ from bus.roster import Roster
 
 log = structlog.get_logger()
 
-#: How far back reading begins, by the broker's clock: a few times the life of a lease.
-_START = "2m"
+#: How far back reading begins, by the broker's own clock: what is older has run out.
+_START = f"{LEASE_TTL_SECONDS + 2 * LEASE_SECONDS:.0f}s"
 #: Records that are pushed ahead.
 _PREFETCH = 200
 #: Seconds of the longest life that a lease may claim, and the most executions at a time.
@@ -51,7 +51,7 @@ class RabbitLeases:
             raise BusUnavailable(f"leases have no stream: {error}") from error
 
     async def follow(self) -> None:
-        """Read leases from a few minutes ago on, and go on where it was left after a lost connection."""
+        """Read leases from a moment ago on, and go on where it was left after a lost connection."""
         while True:
             reader = StreamReader(self._consuming, topology.LEASES, None, start=_START, prefetch=_PREFETCH, gap_is_error=True)
             try:

@@ -45,7 +45,7 @@ class StreamReader:
     ) -> None:
         """``gap_is_error``: whether a gap raises :class:`StreamGap`; otherwise it is logged, and reading goes on.
 
-        ``start`` is where reading begins without a position: the first record there is, or how long ago (``2m``).
+        ``start`` is where reading begins without a position: the first record there is, or how long ago (``40s``).
         """
         self._start = start
         self._link = link

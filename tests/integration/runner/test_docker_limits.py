@@ -45,6 +45,7 @@ async def test_docker_applies_the_limits_and_the_hardened_defaults_p12_p13_m13(h
         labels.EPOCH,
         labels.PROGRAM_ID,
         labels.DEADLINE,
+        labels.IMAGE,
     }
     assert (ours[labels.EXECUTION_ID], ours[labels.ATTEMPT], ours[labels.PROGRAM_ID]) == (execution_id, "1", "example")
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from bus.limits import MOST_ANSWER_BYTES
 from runner import labels
 from runner.answers import Answers
 from runner.engine import RunningContainer, Tail
@@ -83,8 +84,9 @@ async def test_c1_logs_are_those_of_the_image_with_bytes_replaced_that_are_no_te
 class ManyContainers(FakeEngine):
     """An engine with more and longer logs than anybody wants to read; every other container is gone when asked for."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, byte: bytes = b"x") -> None:
         super().__init__()
+        self._byte = byte
         self._number = number
         self.tails = 0
 
@@ -96,19 +98,27 @@ class ManyContainers(FakeEngine):
         self.tails += 1
         if int(container_id) % 2:
             raise ContainerGone(container_id)
-        return Tail(b"\xff" * most_bytes, b"", truncated=True)
+        return Tail(self._byte * most_bytes, self._byte * most_bytes, truncated=True)
 
 
-async def test_c1_c2_an_answer_is_bounded_and_says_what_it_leaves_out() -> None:
-    engine = ManyContainers(MOST_CONTAINERS + 1)
-
-    listed = await active(engine)
+async def test_c2_a_list_is_bounded_and_says_that_it_leaves_something_out() -> None:
+    listed = await active(ManyContainers(MOST_CONTAINERS + 1))
     assert (len(listed.containers), listed.truncated) == (MOST_CONTAINERS, True)
+
+
+@pytest.mark.parametrize(
+    ("byte", "shown", "fit"), [(b"x", "x", 11), (b"\xff", "\N{REPLACEMENT CHARACTER}", 3), (b"\0", "\0", 1)]
+)
+async def test_c1_the_logs_of_an_answer_always_fit_into_a_message(byte: bytes, shown: str, fit: int) -> None:
+    engine = ManyContainers(MOST_CONTAINERS, byte)
+
     told = await logs(engine)
+
     assert told.truncated
-    assert [log.container_id for log in told.logs] == [str(number) for number in range(0, 32, 2)]
-    assert told.logs[0].stdout == "\N{REPLACEMENT CHARACTER}" * 256 * 1024
-    assert engine.tails < 40
+    assert [log.container_id for log in told.logs] == [str(2 * number) for number in range(fit)]
+    assert told.logs[0].stdout == shown * 256 * 1024
+    assert len(told.to_bytes()) <= MOST_ANSWER_BYTES
+    assert engine.tails <= 2 * fit + 2
 
 
 async def test_a_container_that_ends_meanwhile_is_left_out() -> None:
