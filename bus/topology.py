@@ -84,6 +84,8 @@ DELIVERY_LIMIT = 20
 
 #: Questions that wait for one runner; more are refused, and their askers know at once.
 QUESTIONS_LENGTH = 100
+#: Questions that one runner answers at the same time, which is also how many a frozen one may have in hand.
+QUESTIONS_AT_A_TIME = 4
 
 #: How long records stay.
 LOG_AGE_DAYS = 30

@@ -18,8 +18,9 @@ class EmbeddedQuestions:
 
     def __init__(self) -> None:
         self._handlers: dict[str, AnswerHandler] = {}
-        #: Questions that are being answered.
+        #: Questions that wait or are being answered.
         self._under_way = 0
+        self._turns = asyncio.Semaphore(topology.QUESTIONS_AT_A_TIME)
         self._closed = Tide()
 
     async def answer(self, runner_id: str, handler: AnswerHandler) -> None:
@@ -51,7 +52,7 @@ class EmbeddedQuestions:
             return None
         self._under_way += 1
         try:
-            async with asyncio.timeout(limit_seconds):
+            async with asyncio.timeout(limit_seconds), self._turns:
                 answer = await self._handlers[runner_id](question)
         except TimeoutError:
             return None

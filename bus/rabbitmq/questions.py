@@ -56,7 +56,10 @@ class RabbitQuestions:
             finally:
                 for task in sending:
                     task.cancel()
-                await asyncio.gather(*sending, return_exceptions=True)
+                ends = await asyncio.gather(*sending, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
         return inbox.answers
 
     @asynccontextmanager

@@ -20,8 +20,6 @@ from bus.rabbitmq.publisher import Publisher
 
 log = structlog.get_logger()
 
-#: Questions that are answered at the same time, which is also how many a frozen process may have in hand.
-_AT_A_TIME = 4
 #: Seconds for an answer where a question does not say how long its asker waits, and at most.
 _LONGEST_SECONDS = 60.0
 #: Seconds for an answer to be confirmed.
@@ -62,7 +60,9 @@ class Respondent:
             await bounded(
                 declare_exclusive(channel, queue, topology.QUESTIONS, self._key), CALL_LIMIT_SECONDS, "declaring the questions"
             )
-            await Consumer.start(channel, queue.name, prefetch=_AT_A_TIME, on_message=self._begin, on_lost=lost.set)
+            await Consumer.start(
+                channel, queue.name, prefetch=topology.QUESTIONS_AT_A_TIME, on_message=self._begin, on_lost=lost.set
+            )
             backoff.reset()
             await lost.wait()
         finally:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from bus import topology
 from bus.errors import BusClosed
 from bus.limits import MOST_ANSWER_BYTES, MOST_QUESTION_BYTES
 from bus.ports import AnswerHandler, Bus
@@ -99,6 +100,23 @@ async def test_many_questions_at_the_same_time_get_each_its_own_answer(bus: Bus)
         questions = [f"question {number}".encode() for number in range(50)]
         answers = await asyncio.gather(*(bus.questions.ask(["one"], body, limit_seconds=10.0) for body in questions))
     assert answers == [{"one": b"you asked: " + body} for body in questions]
+
+
+async def test_a_runner_answers_a_few_at_a_time_and_the_others_in_turn(bus: Bus) -> None:
+    at_work = most = 0
+
+    async def work(question: bytes) -> bytes:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0.02)
+        at_work -= 1
+        return question
+
+    async with answering(bus, "one", work):
+        asking = [bus.questions.ask(["one"], b"%d" % number, limit_seconds=10.0) for number in range(20)]
+        assert await asyncio.gather(*asking) == [{"one": b"%d" % number} for number in range(20)]
+    assert 1 < most <= topology.QUESTIONS_AT_A_TIME
 
 
 async def test_what_can_not_be_asked_is_refused(bus: Bus) -> None:

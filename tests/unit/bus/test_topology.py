@@ -91,3 +91,22 @@ def test_a_report_has_a_key_of_its_stream() -> None:
     for stream, key in ((StreamName.LOG, "output.p.x"), (StreamName.OUTPUT, "control.claim"), (StreamName.LOG, "execution")):
         with pytest.raises(ValueError, match="begins with"):
             topology.check_report_key(stream, key)
+
+
+@pytest.mark.parametrize("runner_id", ["", "#", "*", "a b", "a/b", "x" * 65, "one\n"])
+def test_a_question_goes_to_one_runner(runner_id: str) -> None:
+    for name in (topology.question_key, lambda runner_id: topology.question_queue(runner_id, "nonce")):
+        with pytest.raises(ValueError, match="can't name a runner"):
+            name(runner_id)
+
+
+@pytest.mark.parametrize("asker", ["", "#", "amq.gen-x", "0" * 31, "0" * 32 + "\n"])
+def test_an_answer_goes_to_one_asker(asker: str) -> None:
+    with pytest.raises(ValueError, match="names no asker"):
+        topology.answer_key(asker)
+
+
+def test_what_waits_for_a_runner_or_an_asker_is_bounded_and_refused_above() -> None:
+    for queue in (topology.question_queue("one", "nonce"), topology.answer_queue("0" * 32)):
+        assert queue.arguments["x-overflow"] == "reject-publish"
+        assert "x-max-length" in queue.arguments or "x-max-length-bytes" in queue.arguments
