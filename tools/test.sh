@@ -7,6 +7,8 @@ cd "$ROOT"
 
 started=$SECONDS
 tools/python_env.sh dev
+# The documented commands are run as they stand.
+for command in curl jq; do have "$command" || apt_install "$command"; done
 tools/docker_engine.sh --yes
 tools/image.sh "$BASE_IMAGE" Dockerfile.base .
 tools/image.sh pyexecutorhub-test-rabbitmq:local tests/support/rabbitmq/Dockerfile tests/support/rabbitmq

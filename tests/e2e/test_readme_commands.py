@@ -1,0 +1,94 @@
+"""Every command block of our own README, run as it stands there against a live hub."""
+
+import ast
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+
+import aio_pika
+import pytest
+
+from tests.e2e.conftest import started
+from tests.support.api import Api
+from tests.support.broker import Broker
+from tests.support.documentation import code_blocks
+from tests.support.hub_process import ROOT, HubProcess
+from tests.support.shell import Shell
+
+pytestmark = pytest.mark.docker
+
+README = list(code_blocks((ROOT / "README.md").read_text(encoding="utf-8")))
+
+#: First line of a block that is no command for a terminal, or that this very run began with.
+NOT_TYPED = (
+    "curl / command line ──HTTP──▶ gateway ──┐",
+    "make test               # everything, from nothing, on real Docker and real RabbitMQ",
+)
+#: First line of a block → the test that runs it.
+ELSEWHERE = {
+    "./install.sh            # asks before it installs Docker; --yes for no questions": (
+        "test_o2_o7_a1_install_runs_the_test_script_shows_credentials_once_and_stops_without_a_trace"
+    ),
+    "0 */8 * * * /path/to/execute_bot.sh 6": "test_o4_o5_cron_runs_a_program_by_its_number_and_hears_its_execution_id",
+    '{"program_id": "example_script", "parameters": {"name": "Temis"}}': (
+        "test_o9_the_readmes_command_is_published_onto_the_bus_and_runs_e5"
+    ),
+}
+
+
+def is_the_tour(said: str) -> bool:
+    """Whether a reader has seen the programs, and an execution that was accepted."""
+    programs, position = json.JSONDecoder().raw_decode(said)
+    accepted = json.loads(said[position:])
+    return {"example_script", "test_script"} <= {program["id"] for program in programs} and accepted["status"] == "queued"
+
+
+#: First line of a block that is run here → whether what it printed is right.
+TYPED: dict[str, Callable[[str], bool]] = {
+    "TOKEN=$(curl -s -X POST http://localhost:8001/auth/login -H 'Content-Type: application/json' \\": is_the_tour,
+}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Iterator[HubProcess]:
+    """The programs that the project ships, on RabbitMQ."""
+    folder = tmp_path_factory.mktemp("hub")
+    for name in ("scripts", "bots", "config.yaml"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+    yield from started(HubProcess(folder, parts=("gateway", "runner"), bus_url=broker.new_vhost_url()))
+
+
+@pytest.fixture(scope="module")
+def shell(hub: HubProcess, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    return Shell(hub, tmp_path_factory.mktemp("home"))
+
+
+def test_o9_each_block_of_the_readme_is_run_here_or_by_a_test_that_there_is() -> None:
+    first = {block.splitlines()[0] for block in README}
+    assert first == {*NOT_TYPED, *ELSEWHERE, *TYPED}
+    written = {
+        function.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert set(ELSEWHERE.values()) <= written
+
+
+@pytest.mark.parametrize("block", [block for block in README if block.splitlines()[0] in TYPED])
+def test_o9_the_blocks_of_the_readme_do_as_they_say_typed_as_they_stand(shell: Shell, block: str) -> None:
+    said = shell.run(block)
+    assert TYPED[block.splitlines()[0]](said), said
+
+
+async def test_o9_the_readmes_command_is_published_onto_the_bus_and_runs_e5(hub: HubProcess, api: Api) -> None:
+    (body,) = (block for block in README if block.startswith('{"program_id"'))
+    execution_id = str(uuid.uuid4())
+    connection = await aio_pika.connect(hub.environment["HUB_BUS_URL"])
+    async with connection:
+        channel = await connection.channel(on_return_raises=True)
+        exchange = await channel.get_exchange("hub.commands", ensure=False)
+        message = aio_pika.Message(body.encode(), message_id=execution_id, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        await exchange.publish(message, "execute.default", mandatory=True)
+    assert (await api.finished(execution_id))["status"] == "completed"
