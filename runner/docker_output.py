@@ -1,6 +1,5 @@
 """What a container writes, byte for byte: attached to live, and continued from Docker's log where the connection was lost."""
 
-import contextlib
 import struct
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -65,11 +64,17 @@ class DockerOutput:
             await stream.__aenter__()
 
     async def tell(self, content: bytes) -> None:
-        """Write to the attached container's stdin. Where that fails, the container's own end says why."""
+        """Write to the attached container's stdin.
+
+        Raises:
+            EngineUnavailable: the connection is lost; a part may have arrived.
+        """
         if self._stream is None:
             raise OutOfOrder(f"container {self._name} was not started here")
-        with contextlib.suppress(DockerError, aiohttp.ClientError, OSError, RuntimeError):
+        try:
             await self._stream.write_in(content)
+        except (DockerError, aiohttp.ClientError, OSError, RuntimeError) as error:
+            raise EngineUnavailable(f"the connection to container {self._name} was lost") from error
 
     async def live(self) -> AsyncGenerator[Frame, None]:
         """What arrives on the attached connection, until it ends. That it ended says nothing about the program."""

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from runner.docker_engine import DockerEngine
 from runner.identity import Identity
 from schemas.status import Status
@@ -12,7 +14,10 @@ from tests.support.docker import SOCKET
 from tests.support.wait import eventually
 
 
-async def test_a_broken_connection_is_no_end_and_costs_no_byte(hub: MakeHub, identity: Identity, tmp_path: Path) -> None:
+@pytest.mark.parametrize("action", ["", "print('prepared', flush=True)"], ids=["alone", "after an action"])
+async def test_a_broken_connection_is_no_end_and_costs_no_byte(
+    hub: MakeHub, identity: Identity, tmp_path: Path, action: str
+) -> None:
     around = hub(
         """
         import sys, time
@@ -24,11 +29,19 @@ async def test_a_broken_connection_is_no_end_and_costs_no_byte(hub: MakeHub, ide
         raise SystemExit(4)
         """
     )
+    if action:
+        actions = around.catalogues.current.project_dir / "actions"
+        actions.mkdir()
+        (actions / "act_before.py").write_text(action)
     async with cut_proxy(tmp_path / "docker.sock", SOCKET) as proxy:
         around.engine = DockerEngine(identity=identity, socket_path=str(tmp_path / "docker.sock"))
         async with around.runner():
             execution_id = await around.submit()
-            await around.is_running(execution_id)
+
+            async def writes() -> bool:
+                return bool(around.chunks(execution_id))
+
+            await eventually(writes)
             for _ in range(2):
                 await asyncio.sleep(0.5)
                 proxy.cut()
@@ -38,6 +51,7 @@ async def test_a_broken_connection_is_no_end_and_costs_no_byte(hub: MakeHub, ide
         await around.engine.close()
 
     assert (ended.status, ended.exit_code) == (Status.FAILED, 4)
+    assert ended.lines_before == ("[act_before] prepared\n" if action else None)
     assert ended.stdout.content == "".join(f"{number}\n" for number in range(300)) + "no newline at the end"
     assert ended.stderr.content == "".join(f"{-number}\n" for number in range(300))
 
