@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from schemas.catalogue import Catalogue
-from schemas.executions import Execution, Held, Page, Statistics, Wanted
+from schemas.executions import CleanedUp, Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output
 
 
@@ -53,11 +53,11 @@ class View(Protocol):
 class Cleanups(Protocol):
     """The removal of finished executions, in every view."""
 
-    async def clean_up(self, *, requested_by: str) -> int:
-        """Write a cleanup into the log, and wait until the view here has obeyed it; how many records it removed.
+    async def clean_up(self, *, requested_by: str) -> CleanedUp:
+        """Write a cleanup into the log, and wait until the view here has obeyed it; what it did there.
 
         Raises:
-            BusError: it was not written, or perhaps: doing it again does no harm.
+            BusError: it was not written; or, where BusUnavailable says so, perhaps it was. Doing it again does no harm.
             TimeoutError: it is written, and the view here has not come to it yet.
         """
 

@@ -18,7 +18,7 @@ from gateway.throttle import Throttle
 from gateway.tokens import Tokens
 from schemas.catalogue import Catalogue
 from schemas.commands import parse_execute
-from schemas.executions import Execution, Held, Page, Statistics, Wanted
+from schemas.executions import CleanedUp, Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output
 from schemas.programs import Program, ProgramKind
 from schemas.settings import ProgramSettings
@@ -170,14 +170,14 @@ class FakeCleanups:
         #: Who has asked.
         self.requested_by: list[str] = []
 
-    async def clean_up(self, *, requested_by: str) -> int:
+    async def clean_up(self, *, requested_by: str) -> CleanedUp:
         self.requested_by.append(requested_by)
         if self.error is not None:
             raise self.error
         ended = [key for key, execution in self._view.executions.items() if execution.status.is_terminal]
         for execution_id in ended:
             del self._view.executions[execution_id]
-        return len(ended)
+        return CleanedUp(removed=len(ended), remaining=len(self._view.executions))
 
 
 class FakeHealth:
