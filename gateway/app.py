@@ -12,6 +12,7 @@ from gateway.bodies import MAX_BODY_BYTES
 from gateway.intake import LIMIT_SECONDS, Intake
 from gateway.keys import (
     ACCOUNTS,
+    API_TOKENS,
     CATALOGUES,
     CLEANUPS,
     DOCUMENT,
@@ -30,7 +31,7 @@ from gateway.lookup import Lookup
 from gateway.middlewares import authorize, name_request, tell_problems
 from gateway.openapi import make_document
 from gateway.overlay import Overlay
-from gateway.ports import Accounts, Catalogues, Cleanups, Endings, Health, View
+from gateway.ports import Accounts, ApiTokens, Catalogues, Cleanups, Endings, Health, View
 from gateway.routes import ROUTES, add_routes
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
@@ -54,6 +55,7 @@ def make_app(
     cleanups: Cleanups,
     health: Health,
     accounts: Accounts,
+    api_tokens: ApiTokens,
     signing_key: bytes,
     queue_length: int,
     version: str,
@@ -72,6 +74,7 @@ def make_app(
     overlay = overlay if overlay is not None else Overlay()
     app = web.Application(middlewares=[name_request, tell_problems, authorize], client_max_size=MAX_BODY_BYTES)
     app[ACCOUNTS] = accounts
+    app[API_TOKENS] = api_tokens
     app[CATALOGUES] = catalogues
     app[CLEANUPS] = cleanups
     app[DOCUMENT] = make_document(ROUTES, version=version)

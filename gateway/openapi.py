@@ -27,7 +27,7 @@ def make_document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
     routes = list(routes)
     models: dict[type[BaseModel], None] = {Problem: None}
     for route in routes:
-        models |= dict.fromkeys(route.answers.values())
+        models |= dict.fromkeys(model for model in route.answers.values() if model is not None)
         if route.body is not None:
             models[route.body] = None
     references, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCES)
@@ -45,7 +45,7 @@ def make_document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"bearer": []}],
     }
@@ -53,7 +53,10 @@ def make_document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
 
 def _operation(route: Route, schemas: dict[type[BaseModel], Any]) -> dict[str, Any]:
     answers = {
-        str(status): _answer(model.__doc__ or "", schemas[model], "application/json") for status, model in route.answers.items()
+        str(status): {"description": "Done"}
+        if model is None
+        else _answer(model.__doc__ or "", schemas[model], "application/json")
+        for status, model in route.answers.items()
     }
     operation: dict[str, Any] = {
         "summary": route.summary,

@@ -21,8 +21,8 @@ class Route:
     policy: Policy
     #: For people, in a few words.
     summary: str
-    #: Status → what the answer's JSON looks like; empty for what is no JSON.
-    answers: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+    #: Status → what the answer's JSON looks like, ``None`` for an answer without a body; empty for what is no JSON.
+    answers: Mapping[int, type[BaseModel] | None] = field(default_factory=dict)
     #: What the request's JSON looks like; ``None`` where there is none.
     body: type[BaseModel] | None = None
     #: Parameters of the query, and what they mean.

@@ -15,3 +15,7 @@ class MalformedCommand(SchemaError):
 
 class MalformedEvent(SchemaError):
     """A record can't be understood as an event of an execution."""
+
+
+class MalformedRecord(SchemaError):
+    """A record of the state stream can't be understood."""

@@ -24,6 +24,7 @@ from schemas.programs import Program, ProgramKind
 from schemas.settings import ProgramSettings
 from schemas.status import Status
 from schemas.times import utc_now
+from tests.support.token_fakes import FakeApiTokens
 
 USERNAME = "tester42"
 PASSWORD = "correct horse battery staple"
@@ -215,6 +216,7 @@ class World:
     cleanups: FakeCleanups = field(init=False)
     health: FakeHealth = field(default_factory=FakeHealth)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    api_tokens: FakeApiTokens = field(default_factory=FakeApiTokens)
     overlay: Overlay = field(default_factory=Overlay)
     throttle: Throttle = field(default_factory=Throttle)
     queue_length: int = 100
@@ -233,6 +235,7 @@ class World:
             cleanups=self.cleanups,
             health=self.health,
             accounts=self.accounts,
+            api_tokens=self.api_tokens,
             signing_key=SIGNING_KEY,
             queue_length=self.queue_length,
             version="2.0.0.test",
