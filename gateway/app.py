@@ -19,6 +19,7 @@ from gateway.keys import (
     HEALTH,
     INTAKE,
     LOOKUP,
+    PAGE,
     POLICIES,
     REQUEST_ID,
     THROTTLE,
@@ -32,6 +33,7 @@ from gateway.middlewares import authorize, name_request, tell_problems
 from gateway.openapi import make_document
 from gateway.overlay import Overlay
 from gateway.ports import Accounts, ApiTokens, Catalogues, Cleanups, Endings, Health, View
+from gateway.reference_page import render
 from gateway.routes import ROUTES, add_routes
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
@@ -77,7 +79,8 @@ def make_app(
     app[API_TOKENS] = api_tokens
     app[CATALOGUES] = catalogues
     app[CLEANUPS] = cleanups
-    app[DOCUMENT] = make_document(ROUTES, version=version)
+    app[DOCUMENT] = document = make_document(ROUTES, version=version)
+    app[PAGE] = render(document)
     app[HEALTH] = health
     app[INTAKE] = Intake(
         catalogues=catalogues,

@@ -21,6 +21,8 @@ DOCUMENT = web.AppKey[dict[str, Any]]("document")
 HEALTH = web.AppKey[Health]("health")
 INTAKE = web.AppKey("intake", Intake)
 LOOKUP = web.AppKey("lookup", Lookup)
+#: The same as a page for people.
+PAGE = web.AppKey("page", str)
 POLICIES = web.AppKey[Policies]("policies")
 THROTTLE = web.AppKey("throttle", Throttle)
 TOKENS = web.AppKey("tokens", Tokens)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.documents import Problem
+from gateway.parameters import IN_PATH, PLAIN, Parameter
 from gateway.policies import Policy
 from gateway.problems import CONTENT_TYPE
 from gateway.route import Route
@@ -65,18 +66,19 @@ def _operation(route: Route, schemas: dict[type[BaseModel], Any]) -> dict[str, A
     }
     if route.policy is Policy.OPEN:
         operation["security"] = []
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in _VARIABLE.findall(route.path)
-    ]
-    parameters += [
-        {"name": name, "in": "query", "required": False, "description": meaning, "schema": {"type": "string"}}
-        for name, meaning in route.query.items()
+    parameters = [_parameter(name, IN_PATH.get(name, PLAIN), where="path") for name in _VARIABLE.findall(route.path)] + [
+        _parameter(name, parameter, where="query") for name, parameter in route.query.items()
     ]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schemas[route.body]}}}
     return operation
+
+
+def _parameter(name: str, parameter: Parameter, *, where: str) -> dict[str, Any]:
+    described = {"name": name, "in": where, "required": where == "path", "schema": dict(parameter.schema)}
+    return described | ({"description": parameter.meaning} if parameter.meaning else {})
 
 
 def _answer(description: str, schema: Any, content_type: str) -> dict[str, Any]:

@@ -13,13 +13,11 @@ from gateway.errors import Refused, ViewUnavailable
 from gateway.keys import CATALOGUES, CLEANUPS, INTAKE, LOOKUP, USERNAME, WAITS
 from gateway.page_query import next_page, page_query
 from gateway.records import logs_of, record_of
+from gateway.waits import MAX_WAIT_SECONDS
 from schemas.executions import Execution
 from schemas.ids import is_execution_id
 from schemas.output import Output
 from schemas.times import utc_now
-
-#: Longest ``?wait=``, in seconds.
-MAX_WAIT_SECONDS = 300
 
 _WAIT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?")
 

@@ -35,6 +35,26 @@ async def test_o8_every_route_is_in_the_document_with_its_answers_and_its_need_o
     assert references <= document["components"]["schemas"].keys()
 
 
+async def test_o8_m32_parameters_are_described_as_they_are_judged(client: Client) -> None:
+    document = await (await client.get("/openapi.json")).json()
+
+    listing = {one["name"]: one["schema"] for one in document["paths"]["/executions"]["get"]["parameters"]}
+    for good, bad in ((listing["limit"]["minimum"], 0), (listing["limit"]["maximum"], 201)):
+        assert (await client.get(f"/executions?limit={good}")).status == 200
+        assert (await client.get(f"/executions?limit={bad}")).status == 422
+    assert listing["status"]["enum"] == [status.value for status in Status]
+    assert listing["since"]["format"] == listing["until"]["format"] == "date-time"
+    assert set(listing) == {"limit", "cursor", "status", "program", "since", "until"}
+    (wait,) = document["paths"]["/execute"]["post"]["parameters"]
+    most = wait["schema"]["maximum"]
+    for seconds, status in ((most + 1, 422), (0, 202)):
+        assert (await client.post(f"/execute?wait={seconds}", json={"program_id": "billing"})).status == status
+    (execution,) = document["paths"]["/executions/{execution_id}"]["get"]["parameters"]
+    assert (execution["in"], execution["required"]) == ("path", True)
+    assert re.search(execution["schema"]["pattern"], new_execution_id())
+    assert not re.search(execution["schema"]["pattern"], "1")
+
+
 async def test_o8_real_answers_are_as_the_document_says(client: Client, world: World) -> None:
     now = utc_now()
     ended = Execution(
