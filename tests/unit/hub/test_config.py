@@ -262,6 +262,10 @@ def test_a_key_that_is_a_number_is_what_was_typed() -> None:
     assert parse("bots:\n  007: {path: p}\n").programs[0].key == "007"
 
 
+def test_p8_an_image_that_is_written_and_left_empty_is_none() -> None:
+    assert parse("scripts:\n  a: {path: p, docker_image: ''}\n").programs[0].docker_image is None
+
+
 def test_a_field_with_nothing_behind_it_counts_as_not_written() -> None:
     program = parse("scripts:\n  a:\n    path: p\n    docker_image:\n    description:\n    main_file: ~\n").programs[0]
 
@@ -309,6 +313,17 @@ def test_a_field_with_nothing_behind_it_counts_as_not_written() -> None:
             [
                 "2:30: program 'a', field 'memory_limit': 'lots' is not a size: "
                 "write bytes, or a number with k, m, g or t, as in 512m or 1g"
+            ],
+        ),
+        (
+            "bots:\n  a: {path: p, memory_limit: 5m}\n",
+            ["2:30: program 'a', field 'memory_limit': '5m' is not enough memory: a container needs at least 6m"],
+        ),
+        (
+            "scripts:\n  a: 5\nbots:\n  b: {path: p, id: a}\n",
+            [
+                "2:6: program 'a': must hold fields, each on a line of its own and indented",
+                "4:20: program 'b': the name 'a' belongs to program 'a' already, line 2",
             ],
         ),
         ("bot:\n", ["1:1: field 'bot': is not known: did you mean 'bots'?"]),
