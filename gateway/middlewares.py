@@ -8,7 +8,7 @@ import structlog
 from aiohttp import web
 
 from bus.errors import BusError
-from gateway import problems
+from gateway import problems, token_problems
 from gateway.answers import problem_answer
 from gateway.bodies import MAX_BODY_BYTES
 from gateway.errors import Refused, TokensUnavailable, ViewUnavailable
@@ -79,7 +79,7 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
         log.error("a route has no policy", action="route_without_policy", route=repr(route))
         raise Refused(problems.no_policy())
     if not caller.may_use(policy):
-        raise Refused(problems.scope_too_small())
+        raise Refused(token_problems.scope_too_small())
     return await handler(request)
 
 
@@ -97,7 +97,7 @@ def _problem_of(error: Exception) -> Problem:
         case ViewUnavailable():
             return problems.view_unavailable()
         case TokensUnavailable():
-            return problems.tokens_unavailable()
+            return token_problems.tokens_unavailable()
         case BusError():
             return problems.bus_unavailable()
         case _:

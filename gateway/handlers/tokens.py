@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from bus.errors import BusUnavailable
-from gateway import problems
+from gateway import problems, token_problems
 from gateway.answers import json_answer
 from gateway.bodies import TokenBody, read_body
 from gateway.errors import Refused, TooManyTokens
@@ -24,9 +24,9 @@ async def create(request: web.Request) -> web.Response:
             name=body.name, scope=body.scope, days=body.days, created_by=request[USERNAME]
         )
     except TooManyTokens as error:
-        raise Refused(problems.too_many_tokens(error.most)) from error
+        raise Refused(token_problems.too_many_tokens(error.most)) from error
     except BusUnavailable as error:
-        raise Refused(problems.token_unconfirmed() if error.outcome_unknown else problems.bus_unavailable()) from error
+        raise Refused(token_problems.token_unconfirmed() if error.outcome_unknown else problems.bus_unavailable()) from error
     return json_answer(_shown(created) | {"token": token}, status=201)
 
 
@@ -42,7 +42,7 @@ async def revoke(request: web.Request) -> web.Response:
     except BusUnavailable as error:
         raise Refused(problems.unconfirmed() if error.outcome_unknown else problems.bus_unavailable()) from error
     if not found:
-        raise Refused(problems.token_not_found())
+        raise Refused(token_problems.token_not_found())
     return web.Response(status=204)
 
 
