@@ -2,7 +2,7 @@
 # Asks the hub to run a program, for cron and for people:
 #   0 */8 * * * /path/to/execute_bot.sh 6
 # Where the hub is and who asks comes from the environment, else from the .env beside this script:
-#   HUB_URL (or API_PORT), and HUB_TOKEN or HUB_USERNAME and HUB_PASSWORD.
+#   HUB_URL (or API_PORT), and HUB_TOKEN (from: pyexecutorhub token create cron --scope run) or HUB_USERNAME and HUB_PASSWORD.
 # Exit status: 0 accepted; 1 used wrongly, 2 the hub can't be reached, 3 the hub refuses (standard error says why).
 set -euo pipefail
 

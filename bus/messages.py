@@ -28,6 +28,8 @@ class StreamName(StrEnum):
     LOG = "log"
     #: Pieces of program output.
     OUTPUT = "output"
+    #: What must outlive the log: long-lived tokens and their revocations.
+    STATE = "state"
 
 
 class Source(StrEnum):
@@ -53,7 +55,8 @@ class Record:
 
     position: Position
     source: Source
-    #: Routing key: ``execute.<pool>``, ``execution.<status>.<program_id>`` or ``output.<program_id>.<execution_id>``.
+    #: Routing key: ``execute.<pool>``, ``execution.<status>.<program_id>``, ``output.<program_id>.<execution_id>`` or
+    #: ``state.<kind>``.
     key: str
     message: Message
 

@@ -8,10 +8,10 @@
                        └────────────────┘ cancel ─────────▶ ║hub.control║ ──▶ every runner, the holder
 
                        ┌────────────────┐ execution.# ────▶ ║hub.log║
-    runners,           │                │ output.# ───────▶ ║hub.output║ ──▶ projectors
+    runners, gateways, │                │ output.# ───────▶ ║hub.output║ ──▶ projectors
     the holder ───────▶│  hub.reports   │ control.# ──────▶ ║hub.control║
                        │                │ lease.# ────────▶ ║hub.leases║
-                       └────────────────┘ state.# ────────▶ ║hub.state║
+                       └────────────────┘ state.# ────────▶ ║hub.state║ ──▶ gateways
 
                        ┌────────────────┐ execution.<status>.<program_id>
     the holder ───────▶│ hub.executions │ ─────────────────▶ every subscriber's queue, [hub.subscriber.<name>] among them
@@ -166,8 +166,8 @@ _WORK_ARGUMENTS: Arguments = {
 }
 
 #: Where each stream that services read lives, and the first word of the keys that lead there.
-STREAM_QUEUES = {StreamName.LOG: LOG, StreamName.OUTPUT: OUTPUT}
-_STREAM_WORDS = {StreamName.LOG: "execution", StreamName.OUTPUT: "output"}
+STREAM_QUEUES = {StreamName.LOG: LOG, StreamName.OUTPUT: OUTPUT, StreamName.STATE: STATE}
+_STREAM_WORDS = {StreamName.LOG: "execution", StreamName.OUTPUT: "output", StreamName.STATE: "state"}
 
 
 def execute_key(pool: str) -> str:

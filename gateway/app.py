@@ -12,6 +12,7 @@ from gateway.bodies import MAX_BODY_BYTES
 from gateway.intake import LIMIT_SECONDS, Intake
 from gateway.keys import (
     ACCOUNTS,
+    API_TOKENS,
     CATALOGUES,
     CLEANUPS,
     DOCUMENT,
@@ -19,6 +20,7 @@ from gateway.keys import (
     HEALTH,
     INTAKE,
     LOOKUP,
+    PAGE,
     POLICIES,
     REQUEST_ID,
     THROTTLE,
@@ -31,7 +33,8 @@ from gateway.lookup import Lookup
 from gateway.middlewares import authorize, name_request, tell_problems
 from gateway.openapi import make_document
 from gateway.overlay import Overlay
-from gateway.ports import Accounts, Catalogues, Cleanups, Endings, Fleet, Health, View
+from gateway.ports import Accounts, ApiTokens, Catalogues, Cleanups, Endings, Fleet, Health, View
+from gateway.reference_page import render
 from gateway.routes import ROUTES, add_routes
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
@@ -56,6 +59,7 @@ def make_app(
     fleet: Fleet,
     health: Health,
     accounts: Accounts,
+    api_tokens: ApiTokens,
     signing_key: bytes,
     queue_length: int,
     version: str,
@@ -74,9 +78,11 @@ def make_app(
     overlay = overlay if overlay is not None else Overlay()
     app = web.Application(middlewares=[name_request, tell_problems, authorize], client_max_size=MAX_BODY_BYTES)
     app[ACCOUNTS] = accounts
+    app[API_TOKENS] = api_tokens
     app[CATALOGUES] = catalogues
     app[CLEANUPS] = cleanups
-    app[DOCUMENT] = make_document(ROUTES, version=version)
+    app[DOCUMENT] = document = make_document(ROUTES, version=version)
+    app[PAGE] = render(document)
     app[FLEET] = fleet
     app[HEALTH] = health
     app[INTAKE] = Intake(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway import problems
 from gateway.errors import Refused
+from schemas.tokens import MAX_NAME_LENGTH, Scope
 
 #: Longest body of a request, in bytes.
 MAX_BODY_BYTES = 64 * 1024
@@ -33,6 +34,18 @@ class LoginBody(BaseModel):
 
     username: str = Field(max_length=256)
     password: str = Field(max_length=1024, repr=False)
+
+
+class TokenBody(BaseModel):
+    """What ``POST /auth/tokens`` takes. Fields that are not known are refused: a misspelled limit must not be one left out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: For people: what the token is for.
+    name: str = Field(min_length=1, max_length=MAX_NAME_LENGTH, pattern=r"^[\w.@ -]+$")
+    scope: Scope = Scope.ALL
+    #: Days until it ends by itself; without, it holds until it is revoked.
+    days: int | None = Field(default=None, ge=1, le=3650)
 
 
 Body = TypeVar("Body", bound=BaseModel)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from schemas.reasons import Category, Reason
 from schemas.status import Status
+from schemas.tokens import Scope
 
 
 class _Document(BaseModel):
@@ -40,6 +41,27 @@ class Token(_Document):
     token_type: Literal["bearer"]
     expires_in: int
     username: str
+
+
+class ApiToken(_Document):
+    """A long-lived token, without what it is."""
+
+    id: str
+    name: str
+    scope: Scope
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+
+
+class NewApiToken(ApiToken):
+    """A long-lived token, shown this once."""
+
+    token: str
+
+
+class ApiTokens(RootModel[list[ApiToken]]):
+    """The long-lived tokens that hold."""
 
 
 class Program(_Document):

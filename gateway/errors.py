@@ -24,6 +24,18 @@ class InvalidToken(GatewayError):
     """A token was not issued here, was altered, or has expired."""
 
 
+class TokensUnavailable(GatewayError):
+    """Long-lived tokens can't be judged yet; trying again soon is right."""
+
+
+class TooManyTokens(GatewayError):
+    """As many long-lived tokens hold as may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} tokens hold already")
+        self.most = most
+
+
 class ViewUnavailable(GatewayError):
     """The view can't be read now; trying again later is right."""
 

@@ -7,12 +7,13 @@ from aiohttp import web
 from gateway.intake import Intake
 from gateway.lookup import Lookup
 from gateway.policies import Policies
-from gateway.ports import Accounts, Catalogues, Cleanups, Fleet, Health, View
+from gateway.ports import Accounts, ApiTokens, Catalogues, Cleanups, Fleet, Health, View
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
 from gateway.waits import Waits
 
 ACCOUNTS = web.AppKey[Accounts]("accounts")
+API_TOKENS = web.AppKey[ApiTokens]("api_tokens")
 CATALOGUES = web.AppKey[Catalogues]("catalogues")
 CLEANUPS = web.AppKey[Cleanups]("cleanups")
 #: The OpenAPI document of all routes.
@@ -21,6 +22,8 @@ FLEET = web.AppKey[Fleet]("fleet")
 HEALTH = web.AppKey[Health]("health")
 INTAKE = web.AppKey("intake", Intake)
 LOOKUP = web.AppKey("lookup", Lookup)
+#: The same as a page for people.
+PAGE = web.AppKey("page", str)
 POLICIES = web.AppKey[Policies]("policies")
 THROTTLE = web.AppKey("throttle", Throttle)
 TOKENS = web.AppKey("tokens", Tokens)
@@ -30,5 +33,5 @@ WAITS = web.AppKey("waits", Waits)
 
 #: Names the request in logs and problems.
 REQUEST_ID = web.RequestKey("request_id", str)
-#: Whose token came with the request; absent on open routes.
+#: Whose token came with the request, ``user`` or ``user/name of a long-lived token``; absent on open routes.
 USERNAME = web.RequestKey("username", str)

@@ -8,12 +8,12 @@ import structlog
 from aiohttp import web
 
 from bus.errors import BusError
-from gateway import problems
+from gateway import problems, token_problems
 from gateway.answers import problem_answer
 from gateway.bodies import MAX_BODY_BYTES
-from gateway.errors import FleetBusy, Refused, ViewUnavailable
-from gateway.keys import POLICIES, REQUEST_ID, TOKENS, USERNAME
-from gateway.policies import Policy, user_of
+from gateway.errors import FleetBusy, Refused, TokensUnavailable, ViewUnavailable
+from gateway.keys import API_TOKENS, POLICIES, REQUEST_ID, TOKENS, USERNAME
+from gateway.policies import Policy, caller_of
 from gateway.problems import Problem
 from gateway.route import Handler
 
@@ -71,12 +71,16 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
     policy = request.app[POLICIES].get(route)
     if policy is Policy.OPEN:
         return await handler(request)
-    request[USERNAME] = user_of(request, request.app[TOKENS])
-    leads_nowhere = request.match_info.http_exception is not None
-    if policy is Policy.AUTHENTICATED or leads_nowhere:
+    caller = await caller_of(request, request.app[TOKENS], request.app[API_TOKENS])
+    request[USERNAME] = caller.name
+    if request.match_info.http_exception is not None:
         return await handler(request)
-    log.error("a route has no policy", action="route_without_policy", route=repr(route))
-    raise Refused(problems.no_policy())
+    if policy is None:
+        log.error("a route has no policy", action="route_without_policy", route=repr(route))
+        raise Refused(problems.no_policy())
+    if not caller.may_use(policy):
+        raise Refused(token_problems.scope_too_small())
+    return await handler(request)
 
 
 def _problem_of(error: Exception) -> Problem:
@@ -94,6 +98,8 @@ def _problem_of(error: Exception) -> Problem:
             return problems.view_unavailable()
         case FleetBusy():
             return problems.fleet_busy()
+        case TokensUnavailable():
+            return token_problems.tokens_unavailable()
         case BusError():
             return problems.bus_unavailable()
         case _:

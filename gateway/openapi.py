@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.documents import Problem
+from gateway.parameters import IN_PATH, PLAIN, Parameter
 from gateway.policies import Policy
 from gateway.problems import CONTENT_TYPE
 from gateway.route import Route
@@ -27,7 +28,7 @@ def make_document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
     routes = list(routes)
     models: dict[type[BaseModel], None] = {Problem: None}
     for route in routes:
-        models |= dict.fromkeys(route.answers.values())
+        models |= dict.fromkeys(model for model in route.answers.values() if model is not None)
         if route.body is not None:
             models[route.body] = None
     references, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCES)
@@ -45,7 +46,7 @@ def make_document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"bearer": []}],
     }
@@ -53,7 +54,10 @@ def make_document(routes: Iterable[Route], *, version: str) -> dict[str, Any]:
 
 def _operation(route: Route, schemas: dict[type[BaseModel], Any]) -> dict[str, Any]:
     answers = {
-        str(status): _answer(model.__doc__ or "", schemas[model], "application/json") for status, model in route.answers.items()
+        str(status): {"description": "Done"}
+        if model is None
+        else _answer(model.__doc__ or "", schemas[model], "application/json")
+        for status, model in route.answers.items()
     }
     operation: dict[str, Any] = {
         "summary": route.summary,
@@ -62,18 +66,19 @@ def _operation(route: Route, schemas: dict[type[BaseModel], Any]) -> dict[str, A
     }
     if route.policy is Policy.OPEN:
         operation["security"] = []
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in _VARIABLE.findall(route.path)
-    ]
-    parameters += [
-        {"name": name, "in": "query", "required": False, "description": meaning, "schema": {"type": "string"}}
-        for name, meaning in route.query.items()
+    parameters = [_parameter(name, IN_PATH.get(name, PLAIN), where="path") for name in _VARIABLE.findall(route.path)] + [
+        _parameter(name, parameter, where="query") for name, parameter in route.query.items()
     ]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schemas[route.body]}}}
     return operation
+
+
+def _parameter(name: str, parameter: Parameter, *, where: str) -> dict[str, Any]:
+    described = {"name": name, "in": where, "required": where == "path", "schema": dict(parameter.schema)}
+    return described | ({"description": parameter.meaning} if parameter.meaning else {})
 
 
 def _answer(description: str, schema: Any, content_type: str) -> dict[str, Any]:

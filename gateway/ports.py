@@ -1,11 +1,13 @@
 """What the gateway needs from the hub, which implements and injects it."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from schemas.catalogue import Catalogue
 from schemas.containers import Container, ContainerLog, Gathered
-from schemas.executions import Execution, Held, Page, Statistics, Wanted
+from schemas.executions import CleanedUp, Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output
+from schemas.tokens import Scope, TokenCreated
 
 
 class Catalogues(Protocol):
@@ -54,11 +56,11 @@ class View(Protocol):
 class Cleanups(Protocol):
     """The removal of finished executions, in every view."""
 
-    async def clean_up(self, *, requested_by: str) -> int:
-        """Write a cleanup into the log, and wait until the view here has obeyed it; how many records it removed.
+    async def clean_up(self, *, requested_by: str) -> CleanedUp:
+        """Write a cleanup into the log, and wait until the view here has obeyed it; what it did there.
 
         Raises:
-            BusError: it was not written, or perhaps: doing it again does no harm.
+            BusError: it was not written; or, where BusUnavailable says so, perhaps it was. Doing it again does no harm.
             TimeoutError: it is written, and the view here has not come to it yet.
         """
 
@@ -111,3 +113,37 @@ class Accounts(Protocol):
 
     async def verify(self, username: str, password: str) -> bool:
         """Whether this user has this password. Takes the same time for an unknown user."""
+
+
+class ApiTokens(Protocol):
+    """Long-lived tokens, the same ones on every gateway.
+
+    Every method may raise :class:`gateway.errors.TokensUnavailable`: after a start, until they have all been read.
+    """
+
+    async def verify(self, token: str) -> TokenCreated:
+        """The token that this is.
+
+        Raises:
+            InvalidToken: it was never made, was revoked, or has expired.
+        """
+
+    async def create(self, *, name: str, scope: Scope, days: int | None, created_by: str) -> tuple[TokenCreated, str]:
+        """Make a token that ends after so many days, or not by itself. What is returned second is the token, kept nowhere.
+
+        It holds here when this returns, and within a second everywhere.
+
+        Raises:
+            TooManyTokens: as many hold as may.
+            BusError: it was not made; or, where BusUnavailable says so, perhaps one was that nobody knows.
+        """
+
+    async def all(self) -> Sequence[TokenCreated]:
+        """Every token that holds, the oldest first."""
+
+    async def revoke(self, token_id: str, *, revoked_by: str) -> bool:
+        """End a token, for good: here when this returns, and within a second everywhere. False where there is none.
+
+        Raises:
+            BusError: it was not revoked; or, where BusUnavailable says so, perhaps it was. Doing it again does no harm.
+        """

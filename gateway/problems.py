@@ -207,6 +207,18 @@ def outcome_unknown(execution_id: str) -> Problem:
     )
 
 
+def unconfirmed() -> Problem:
+    """The bus did not say whether it took a request that has no execution."""
+    return Problem(
+        status=503,
+        slug="outcome-unknown",
+        title="The message bus did not confirm",
+        detail="The message bus did not confirm in time. It may have been done all the same; asking again does no harm.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        members={"outcome": "unknown"},
+    )
+
+
 def view_behind() -> Problem:
     """Too many accepted executions are not in the view yet."""
     return Problem(

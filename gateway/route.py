@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from pydantic import BaseModel
 
+from gateway.parameters import Parameter
 from gateway.policies import Policy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -21,9 +22,9 @@ class Route:
     policy: Policy
     #: For people, in a few words.
     summary: str
-    #: Status → what the answer's JSON looks like; empty for what is no JSON.
-    answers: Mapping[int, type[BaseModel]] = field(default_factory=dict)
+    #: Status → what the answer's JSON looks like, ``None`` for an answer without a body; empty for what is no JSON.
+    answers: Mapping[int, type[BaseModel] | None] = field(default_factory=dict)
     #: What the request's JSON looks like; ``None`` where there is none.
     body: type[BaseModel] | None = None
-    #: Parameters of the query, and what they mean.
-    query: Mapping[str, str] = field(default_factory=dict)
+    #: Parameters of the query.
+    query: Mapping[str, Parameter] = field(default_factory=dict)

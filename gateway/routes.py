@@ -6,41 +6,37 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from gateway import documents
-from gateway.bodies import ExecuteBody, LoginBody
-from gateway.handlers import auth, containers, docs, executions, health, images, programs, root, stats
+from gateway.bodies import ExecuteBody, LoginBody, TokenBody
+from gateway.handlers import auth, containers, docs, executions, health, images, programs, root, stats, tokens
+from gateway.parameters import PAGE, READY, WAIT
 from gateway.policies import Policies, Policy
 from gateway.route import Route
 
-_WAIT = {"wait": "seconds to wait for the end, at most 300"}
-_READY = {"ready": "1: 503 unless an execution can be accepted now"}
-_PAGE = {
-    "limit": "executions on a page, at most 200",
-    "cursor": "where the page begins, from the Link header of the one before",
-    "status": "only executions with this status",
-    "program": "only those of this program, by id or key",
-    "since": "only those accepted at this time or later",
-    "until": "only those accepted before this time",
-}
 _RUN: Mapping[int, type[BaseModel]] = {200: documents.Record, 202: documents.Accepted}
 _TOKEN = Policy.AUTHENTICATED
+_RUNS = Policy.RUN
+_LOGIN = Policy.LOGIN
 
 #: Fixed paths stand before those with a variable part, which would match them too.
 ROUTES = (
-    Route("GET", "/", root.show, _TOKEN, "Name and version", {200: documents.Root}),
-    Route("GET", "/health", health.show, Policy.OPEN, "How the hub is", {200: documents.Health}, query=_READY),
+    Route("GET", "/", root.show, _RUNS, "Name and version", {200: documents.Root}),
+    Route("GET", "/health", health.show, Policy.OPEN, "How the hub is", {200: documents.Health}, query=READY),
     Route("GET", "/docs", docs.show_page, Policy.OPEN, "This description, for people"),
     Route("GET", "/openapi.json", docs.show_document, _TOKEN, "This description, for programs", {200: documents.OpenApi}),
     Route("POST", "/auth/login", auth.login, Policy.OPEN, "Get a token for a day", {200: documents.Token}, LoginBody),
-    Route("GET", "/programs", programs.list_enabled, _TOKEN, "The enabled programs", {200: documents.Programs}),
-    Route("POST", "/execute", executions.create, _TOKEN, "Run a program", _RUN, ExecuteBody, _WAIT),
-    Route("POST", "/executions", executions.create, _TOKEN, "Run a program", _RUN, ExecuteBody, _WAIT),
-    Route("GET", "/executions", executions.list_newest, _TOKEN, "Executions in pages", {200: documents.Records}, query=_PAGE),
+    Route("POST", "/auth/tokens", tokens.create, _LOGIN, "Make a long-lived token", {201: documents.NewApiToken}, TokenBody),
+    Route("GET", "/auth/tokens", tokens.list_all, _LOGIN, "The long-lived tokens", {200: documents.ApiTokens}),
+    Route("DELETE", "/auth/tokens/{token_id}", tokens.revoke, _LOGIN, "Revoke a long-lived token", {204: None}),
+    Route("GET", "/programs", programs.list_enabled, _RUNS, "The enabled programs", {200: documents.Programs}),
+    Route("POST", "/execute", executions.create, _RUNS, "Run a program", _RUN, ExecuteBody, WAIT),
+    Route("POST", "/executions", executions.create, _RUNS, "Run a program", _RUN, ExecuteBody, WAIT),
+    Route("GET", "/executions", executions.list_newest, _RUNS, "Executions in pages", {200: documents.Records}, query=PAGE),
     Route("DELETE", "/executions/cleanup", executions.clean_up, _TOKEN, "Remove finished records", {200: documents.Cleanup}),
-    Route("GET", "/executions/info", stats.show_info, _TOKEN, "How many records there are", {200: documents.Info}),
-    Route("GET", "/executions/stats", stats.show, _TOKEN, "Cumulative counts", {200: documents.Statistics}),
-    Route("GET", "/executions/concurrent", stats.show_concurrent, _TOKEN, "What runs now", {200: documents.Concurrent}),
-    Route("GET", "/executions/{execution_id}", executions.show, _TOKEN, "One execution", {200: documents.Record}),
-    Route("GET", "/executions/{execution_id}/logs", executions.show_logs, _TOKEN, "Its output", {200: documents.Logs}),
+    Route("GET", "/executions/info", stats.show_info, _RUNS, "How many records there are", {200: documents.Info}),
+    Route("GET", "/executions/stats", stats.show, _RUNS, "Cumulative counts", {200: documents.Statistics}),
+    Route("GET", "/executions/concurrent", stats.show_concurrent, _RUNS, "What runs now", {200: documents.Concurrent}),
+    Route("GET", "/executions/{execution_id}", executions.show, _RUNS, "One execution", {200: documents.Record}),
+    Route("GET", "/executions/{execution_id}/logs", executions.show_logs, _RUNS, "Its output", {200: documents.Logs}),
     Route("GET", "/containers/active", containers.list_active, _TOKEN, "What runs now", {200: documents.ActiveContainers}),
     # A name may have slashes in it.
     Route("GET", "/containers/logs/{image:.+}", containers.show_logs, _TOKEN, "Their logs", {200: documents.ContainerLogs}),

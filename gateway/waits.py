@@ -6,6 +6,8 @@ import structlog
 
 from gateway.ports import Endings
 
+#: Longest wait that a request may ask for, in seconds.
+MAX_WAIT_SECONDS = 300
 #: Requests that may wait at the same time; further ones are answered at once.
 MAX_WAITING = 1000
 #: Seconds beyond its time that a wait may take: an ending seen just in time may still wait for its last output.

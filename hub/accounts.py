@@ -109,7 +109,7 @@ def open_accounts(
 
 
 def rotate(state_dir: Path, *, hasher: PasswordHasher | None = None) -> Credentials:
-    """Make a new user name, password and signing key; services take them up at their next start, and old tokens end then.
+    """Make a new user name, password and signing key; services take them up at their next start, and old logins end then.
 
     Raises:
         BadSecretsFile: the file can't be written.

@@ -17,6 +17,7 @@ from gateway.app import make_app
 from gateway.server import serve as listen
 from hub import accounts
 from hub.announcer import Announcer
+from hub.api_tokens import ApiTokens
 from hub.catalogues import Catalogues
 from hub.cleanups import Cleanups
 from hub.config_file import ConfigFile
@@ -36,6 +37,9 @@ from runner.journal import Journal
 from runner.service import Runner
 
 _log = structlog.get_logger()
+
+#: Seconds that a start waits for the long-lived tokens to be read.
+_TOKENS_SECONDS = 5.0
 
 
 class Role(StrEnum):
@@ -160,6 +164,11 @@ async def _start_gateway(
     tasks.start("projector", projector.run())
     tasks.start("announcer", announcer.run())
     probes |= {"view": lambda: projector.problem or announcer.problem}
+    api_tokens = ApiTokens(bus.streams)
+    tasks.start("tokens", api_tokens.run())
+    probes["tokens"] = lambda: api_tokens.problem
+    # Whoever comes first finds them read; should that take longer, requests with such a token wait for it themselves.
+    await api_tokens.caught_up(_TOKENS_SECONDS)
     users, created = open_accounts(hub)
     stack.callback(users.close)
     if created is not None:
@@ -174,6 +183,7 @@ async def _start_gateway(
         fleet=Fleet(bus.leases, bus.questions),
         health=Health(bus, probes),
         accounts=users,
+        api_tokens=api_tokens,
         signing_key=users.signing_key,
         queue_length=hub.queue_length,
         version=_version(),

@@ -97,6 +97,8 @@ class _Reader:
         return found
 
     def _program(self, key: str, kind: ProgramKind, table: Table | None, place: Place) -> Program | None:
+        # Also of a program that can't be read: what else it clashes with is to be told at once.
+        self._claim(key, key, place)
         if table is None:
             return None
         values = _values(table)
@@ -105,7 +107,6 @@ class _Reader:
         if written is not None and isinstance(written.node, Scalar) and type(written.node.value) is int:
             values["id"] = written.node.text
         program_id = values.get("id", key)
-        self._claim(key, key, place)
         if isinstance(program_id, str) and program_id != key:
             self._claim(program_id, key, written.node.place if written else place)
         self._refuse_unknown(table, _PROGRAM_FIELDS, program=key)

@@ -1,5 +1,7 @@
 """The file config.yaml, and everything that is read together with it."""
 
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +43,11 @@ class ConfigFile:
             ConfigError: it is not there, or can't be read.
         """
         try:
-            with self.path.open("rb") as file:
+            # Not to wait for whoever might write into a pipe of that name.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise ConfigError([ConfigProblem(message="is no regular file", source=str(self.path))])
                 return file.read(MAX_BYTES + 1)
         except OSError as error:
             raise ConfigError([ConfigProblem(message=f"can't be read: {error.strerror}", source=str(self.path))]) from error

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+#: Longest subject and longest message, in characters.
+MAX_LENGTH = 400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigProblem:
@@ -20,4 +23,10 @@ class ConfigProblem:
         place = [self.source] + [str(number) for number in (self.line, self.column) if number is not None]
         subject = [f"program {self.program!r}"] if self.program is not None else []
         subject += [f"field {self.field!r}"] if self.field is not None else []
-        return ": ".join([":".join(place), *([", ".join(subject)] if subject else []), self.message])
+        words = [":".join(place), *([", ".join(subject)] if subject else []), self.message]
+        return ": ".join(_short(word) for word in words)
+
+
+def _short(text: str) -> str:
+    """A message quotes what was typed, and that may be a megabyte."""
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"

@@ -18,13 +18,21 @@ class SettingsError(HubError):
     exit_code = 2
 
 
+#: Mistakes in config.yaml that are written out; of more than that their number is told.
+MOST_PROBLEMS = 100
+
+
 class ConfigError(HubError):
-    """config.yaml can't be used; its text lists every mistake, with line and column."""
+    """config.yaml can't be used; its text lists the mistakes, with line and column."""
 
     exit_code = 2
 
     def __init__(self, problems: Sequence[ConfigProblem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+        # /health repeats this text to everybody who asks.
+        lines = [str(problem) for problem in problems[:MOST_PROBLEMS]]
+        if more := len(problems) - len(lines):
+            lines.append(f"… and {more} more mistakes")
+        super().__init__("\n".join(lines))
         self.problems = tuple(problems)
 
 

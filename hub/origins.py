@@ -1,7 +1,7 @@
 """Where each setting of this process comes from."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ def hub_settings(hub: HubSettings, flags: Mapping[str, Any]) -> Iterator[Origin]
         if isinstance(value, SecretStr) and name == "bus_url" and value.get_secret_value() == "embedded":
             shown = "embedded"
         names = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else []
-        variable = next((str(alias) for alias in names if _is_set(str(alias))), None)
+        variable = _set_variable([str(alias) for alias in names])
         source = "flag" if flags.get(name) is not None else _variable(variable) if variable else "default"
         yield Origin(name, shown, source)
 
@@ -87,11 +87,12 @@ def _lines(file: ConfigFile) -> dict[str, int]:
     }
 
 
-def _is_set(variable: str) -> bool:
+def _set_variable(names: Sequence[str]) -> str | None:
+    """Which of these variables decides. The environment wins over the file, whatever the variables are called."""
+    file = dotenv_values(_ENV_FILE)
     # Set but empty counts as not set, as for the settings themselves.
-    return bool(os.environ.get(variable) or dotenv_values(_ENV_FILE).get(variable))
+    return next((name for source in (os.environ, file) for name in names if source.get(name)), None)
 
 
 def _variable(name: str) -> str:
-    # Variables are found whatever the case of their letters only where the settings allow it; the plain form is the usual one.
     return f"variable {name}" if os.environ.get(name) else f"{_ENV_FILE}: {name}"

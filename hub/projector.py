@@ -1,8 +1,7 @@
 """The projector: reads the log and the output into the view, and wakes whoever waits for what is new there."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
@@ -11,10 +10,11 @@ from bus.errors import BusUnavailable
 from bus.messages import Batch, StreamName
 from bus.ports import Streams
 from gateway.errors import ViewUnavailable
+from hub.batches import closing
 from hub.endings import Endings
 from hub.log_entries import Skip
 from hub.view import View
-from hub.view_writer import CleanedUp
+from schemas.executions import CleanedUp
 
 _log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Projector:
                 # After a failed commit nobody was told, though it may have been carried out.
                 self._on_transitions()
                 self._endings.wake_all()
-                async with _closing(self._streams.read(stream, position)) as batches:
+                async with closing(self._streams.read(stream, position)) as batches:
                     async for batch in batches:
                         await project(batch)
                         backoff.reset()
@@ -93,13 +93,3 @@ class Projector:
         self._endings.wake(applied.executions)
         if applied.malformed:
             _log.warning("records skipped", action="records_skipped", malformed_output=applied.malformed)
-
-
-@asynccontextmanager
-async def _closing(batches: AsyncIterator[Batch]) -> AsyncIterator[AsyncIterator[Batch]]:
-    # A generator that is left before its end gives its consumer back when it is closed, not when it is collected.
-    try:
-        yield batches
-    finally:
-        if isinstance(batches, AsyncGenerator):
-            await batches.aclose()

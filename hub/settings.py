@@ -87,10 +87,14 @@ class HubSettings(BaseSettings):
         return (self.state_dir or self.config_path.parent / ".hub").absolute()
 
 
+def _hub_variable(name: str) -> str:
+    return f"HUB_{name.upper()}"
+
+
 class ProgramOverrides(BaseSettings):
     """``HUB_*`` variables for the fields of config.yaml's settings; still text, judged together with the file."""
 
-    model_config = SettingsConfigDict(**(_SOURCES | SettingsConfigDict(env_prefix="HUB_", case_sensitive=False)))
+    model_config = SettingsConfigDict(**(_SOURCES | SettingsConfigDict(alias_generator=_hub_variable)))
 
     docker_image: str | None = None
     timeout_seconds: str | None = None
@@ -99,6 +103,8 @@ class ProgramOverrides(BaseSettings):
     cpu_limit: str | None = None
     pids_limit: str | None = None
     stop_grace_seconds: str | None = None
+    action_timeout_seconds: str | None = None
+    install_timeout_seconds: str | None = None
     output_limit: str | None = None
     max_executions: str | None = None
     on_limit: str | None = None

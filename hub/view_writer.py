@@ -15,19 +15,10 @@ from hub.view_schema import AFTER, BEFORE
 from schemas import output
 from schemas.errors import MalformedEvent
 from schemas.events import Ended, OutputChunk, parse_output
-from schemas.executions import Execution
+from schemas.executions import CleanedUp, Execution
 
 #: Ids of removed executions that are remembered: far more than may have records under way.
 KEPT_REMOVED = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class CleanedUp:
-    """What a cleanup did to the view."""
-
-    removed: int
-    #: Records that are still there: all that had not ended.
-    remaining: int
 
 
 @dataclass(slots=True)

@@ -23,3 +23,7 @@ class MalformedQuestion(SchemaError):
 
 class MalformedAnswer(SchemaError):
     """A message can't be understood as an answer to what was asked."""
+
+
+class MalformedRecord(SchemaError):
+    """A record of the state stream can't be understood."""

@@ -88,6 +88,15 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class CleanedUp:
+    """What a cleanup did to the view."""
+
+    removed: int
+    #: Records that are still there: all that had not ended.
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """Cumulative counts, per status and canonical program id. Every execution is in exactly one of them."""
 

@@ -3,14 +3,19 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from schemas.ids import ProgramId
-from schemas.quantities import Bytes, NanoCpus, Seconds
+from schemas.quantities import Memory, NanoCpus, Seconds
 
 #: A pool is one word of a routing key and of a queue's name.
 PoolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _Path = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+
+
+def _nothing_if_empty(value: object) -> object:
+    # Written, and left empty: as in the seed, that names no image.
+    return None if value == "" else value
 
 
 class ProgramKind(StrEnum):
@@ -56,7 +61,7 @@ class Program(BaseModel):
     #: The file that is run, relative to ``path``.
     main_file: _Path = "main.py"
     #: Image to run in; ``None`` is the default image of ``settings``.
-    docker_image: str | None = None
+    docker_image: Annotated[str | None, BeforeValidator(_nothing_if_empty)] = None
     #: Command-line parameters, split as a shell would, never run by one.
     parameters: str | None = None
     #: A Compose file to run instead of an image, relative to ``path`` or absolute.
@@ -66,7 +71,7 @@ class Program(BaseModel):
     timeout_seconds: Seconds | None = None
     #: Seconds between SIGTERM and SIGKILL.
     stop_grace_seconds: Seconds | None = None
-    memory_limit: Bytes | None = None
+    memory_limit: Memory | None = None
     cpu_limit: NanoCpus | None = None
     pids_limit: Annotated[int, Field(ge=1)] | None = None
     #: The work queue that its commands go to.

@@ -12,6 +12,8 @@ _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 #: Docker's units are powers of 1024, whatever the letter's case ("1g" is 1073741824 bytes).
 _MEMORY_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
+_LEAST_MEMORY = 6 * 1024**2
+
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _DURATION_UNITS = (3600.0, 60.0, 1.0, 0.001)
@@ -31,6 +33,19 @@ def parse_bytes(value: object) -> int:
         raise BadQuantity(f"{value!r} is not a size: write bytes, or a number with k, m, g or t, as in 512m or 1g")
     if size <= 0:
         raise BadQuantity(f"{value!r} is not a size: it must be above zero")
+    return size
+
+
+def parse_memory(value: object) -> int:
+    """Bytes of a container's memory, written as :func:`parse_bytes` reads them.
+
+    Raises:
+        BadQuantity: it is no size, or too small for Docker.
+    """
+    size = parse_bytes(value)
+    # Docker refuses less when the container is made: say so at configuration instead.
+    if size < _LEAST_MEMORY:
+        raise BadQuantity(f"{value!r} is not enough memory: a container needs at least 6m")
     return size
 
 
@@ -77,6 +92,8 @@ def parse_nano_cpus(value: object) -> int:
 
 #: Bytes; read from "512m" and the like.
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+#: Bytes of a container's memory; read from "512m" and the like.
+Memory = Annotated[int, BeforeValidator(parse_memory)]
 #: Seconds; read from "5m" and the like.
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 #: Billionths of a processor; read from "0.5" and the like.

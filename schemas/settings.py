@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.programs import OnLimit, PoolName
-from schemas.quantities import Bytes, NanoCpus, Seconds
+from schemas.quantities import Bytes, Memory, NanoCpus, Seconds
 
 
 class ProgramSettings(BaseModel):
@@ -20,7 +20,7 @@ class ProgramSettings(BaseModel):
     #: Executions that one runner runs at the same time.
     max_concurrent_executions: Annotated[int, Field(ge=1, le=10_000)] = 5
     #: Bytes of memory of a container; swap is off, so this is all it gets.
-    memory_limit: Bytes = 1024**3
+    memory_limit: Memory = 1024**3
     cpu_limit: NanoCpus = 500_000_000
     #: Processes and threads in a container.
     pids_limit: Annotated[int, Field(ge=1)] = 256

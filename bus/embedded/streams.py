@@ -16,7 +16,8 @@ from bus.messages import Batch, Message, Position, Record, Source, StreamName
 log = structlog.get_logger()
 
 #: Records of one batch. Pieces of output are up to 90 KB each, all else is small.
-_BATCH = {StreamName.LOG: 1_000, StreamName.OUTPUT: 200}
+_BATCH = {StreamName.LOG: 1_000, StreamName.OUTPUT: 200, StreamName.STATE: 1_000}
+#: The state has no age limit.
 _AGE_DAYS = {StreamName.LOG: topology.LOG_AGE_DAYS, StreamName.OUTPUT: topology.OUTPUT_AGE_DAYS}
 #: Records that are removed in one transaction, so that none takes long.
 _PRUNED_AT_A_TIME = 1_000

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 APPEND_ATTEMPTS = 4
 APPEND_LIMIT_SECONDS = 5.0
 #: Records that are pushed ahead. Pieces of output are up to 90 KB each, all else is small.
-_PREFETCH = {StreamName.LOG: 1_000, StreamName.OUTPUT: 200}
+_PREFETCH = {StreamName.LOG: 1_000, StreamName.OUTPUT: 200, StreamName.STATE: 1_000}
 
 
 class RabbitStreams:

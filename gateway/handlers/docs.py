@@ -3,8 +3,8 @@
 from aiohttp import web
 
 from gateway.answers import json_answer
-from gateway.keys import DOCUMENT
-from gateway.reference_page import POLICY, render
+from gateway.keys import DOCUMENT, PAGE
+from gateway.reference_page import POLICY
 
 
 async def show_document(request: web.Request) -> web.Response:
@@ -14,5 +14,4 @@ async def show_document(request: web.Request) -> web.Response:
 
 async def show_page(request: web.Request) -> web.Response:
     """The same for people, as one page without scripts."""
-    page = render(request.app[DOCUMENT])
-    return web.Response(text=page, content_type="text/html", headers={"Content-Security-Policy": POLICY})
+    return web.Response(text=request.app[PAGE], content_type="text/html", headers={"Content-Security-Policy": POLICY})

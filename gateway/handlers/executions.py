@@ -5,21 +5,19 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from bus.errors import BusError
+from bus.errors import BusUnavailable
 from gateway import problems
 from gateway.answers import json_answer
 from gateway.bodies import ExecuteBody, read_body
 from gateway.errors import Refused, ViewUnavailable
-from gateway.keys import CATALOGUES, CLEANUPS, INTAKE, LOOKUP, USERNAME, VIEW, WAITS
+from gateway.keys import CATALOGUES, CLEANUPS, INTAKE, LOOKUP, USERNAME, WAITS
 from gateway.page_query import next_page, page_query
 from gateway.records import logs_of, record_of
+from gateway.waits import MAX_WAIT_SECONDS
 from schemas.executions import Execution
 from schemas.ids import is_execution_id
 from schemas.output import Output
 from schemas.times import utc_now
-
-#: Longest ``?wait=``, in seconds.
-MAX_WAIT_SECONDS = 300
 
 _WAIT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?")
 
@@ -58,17 +56,16 @@ async def list_newest(request: web.Request) -> web.Response:
 async def clean_up(request: web.Request) -> web.Response:
     """Remove the records of all finished executions. Statistics stay, and so does everything that waits or runs."""
     try:
-        removed = await request.app[CLEANUPS].clean_up(requested_by=request[USERNAME])
+        cleaned_up = await request.app[CLEANUPS].clean_up(requested_by=request[USERNAME])
     except TimeoutError as error:
         raise Refused(problems.cleanup_pending()) from error
-    except BusError as error:
-        raise Refused(problems.bus_unavailable()) from error
-    held = await request.app[VIEW].held()
+    except BusUnavailable as error:
+        raise Refused(problems.unconfirmed() if error.outcome_unknown else problems.bus_unavailable()) from error
     return json_answer(
         {
             "message": "Manual cleanup completed",
-            "removed_executions": removed,
-            "remaining_executions": held.total,
+            "removed_executions": cleaned_up.removed,
+            "remaining_executions": cleaned_up.remaining,
             "max_executions": request.app[CATALOGUES].current.settings.max_executions,
         }
     )

@@ -11,11 +11,12 @@ import typer
 from bus.errors import BusError
 from gateway.errors import GatewayError
 from hub.bootstrap import Role, serve
-from hub.cli import client, configuration, credentials
+from hub.cli import client, configuration, credentials, tokens
 from hub.errors import HubError, ServiceDied
 from hub.log_setup import set_up_logging
 from hub.settings import Settings, load_settings
 from runner.errors import RunnerError
+from schemas.tokens import Scope
 
 app = typer.Typer(
     name="pyexecutorhub",
@@ -28,6 +29,8 @@ credentials_app = typer.Typer(help="The user name and password of this hub.", no
 app.add_typer(credentials_app, name="credentials")
 config_app = typer.Typer(help="The config.yaml of this hub.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
+token_app = typer.Typer(help="Long-lived tokens for scripts and cron.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="config.yaml to read. [HUB_CONFIG]", show_default=False)]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on. [API_HOST]", show_default=False)]
@@ -115,5 +118,31 @@ def credentials_create(config: Config = None) -> None:
 
 @credentials_app.command("rotate")
 def credentials_rotate(config: Config = None) -> None:
-    """Make new credentials and show them; the old ones and all tokens stop working at the hub's next start."""
+    """Make new credentials and show them; the old ones and all logins end at the hub's next start, long-lived tokens do not."""
     _run(credentials.rotate(_settings(config=config)))
+
+
+@token_app.command("create")
+def token_create(
+    name: Annotated[str, typer.Argument(help="What it is for.")],
+    days: Annotated[int | None, typer.Option("--days", help="Days until it ends by itself.", min=1, max=3650)] = None,
+    scope: Annotated[Scope, typer.Option("--scope", help="run: for running programs and reading alone.")] = Scope.ALL,
+    config: Config = None,
+) -> None:
+    """Make a token and print it, this once and nothing else, so that scripts can take it."""
+    _run(tokens.create(_settings(config=config), name, days, scope))
+
+
+@token_app.command("list")
+def token_list(config: Config = None) -> None:
+    """The tokens that hold: id, scope, end, and name."""
+    _run(tokens.show_all(_settings(config=config)))
+
+
+@token_app.command("revoke")
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(help="Its id, as list shows it.")],
+    config: Config = None,
+) -> None:
+    """End a token, for good and on every gateway."""
+    _run(tokens.revoke(_settings(config=config), token_id))

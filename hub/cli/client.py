@@ -1,8 +1,10 @@
-"""``pyexecutorhub run``: over HTTP like every client, with a token made from the state directory of the same machine."""
+"""Commands that ask the hub of this machine: over HTTP like every client, with a token made from its state directory."""
 
 import asyncio
 import base64
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -29,22 +31,49 @@ async def run_program(settings: Settings, program: str, parameters: list[str]) -
         HubError: the hub does not answer, or refuses.
     """
     body = {"program_id": program, "parameters": dict(_split(parameter) for parameter in parameters)}
-    address = f"http://{_reachable(settings.hub.api_host)}:{settings.hub.api_port}"
-    headers = {"Authorization": f"Bearer {_token(settings)}"}
-    limit = aiohttp.ClientTimeout(total=_WAIT_SECONDS + 15, sock_connect=5)
-    try:
-        async with aiohttp.ClientSession(address, headers=headers, timeout=limit) as session:
-            record = await _call(session, "POST", f"/execute?wait={_WAIT_SECONDS}", body)
-            while "exit_code" not in record or record["status"] in ("queued", "running"):
-                await asyncio.sleep(0.5)
-                record = await _call(session, "GET", f"/executions/{record['execution_id']}", None)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise HubError(f"no hub answers on {address} ({type(error).__name__}): start it with  pyexecutorhub up") from error
+    async with connected(settings) as session:
+        record = await call(session, "POST", f"/execute?wait={_WAIT_SECONDS}", body)
+        while "exit_code" not in record or record["status"] in ("queued", "running"):
+            await asyncio.sleep(0.5)
+            record = await call(session, "GET", f"/executions/{record['execution_id']}")
     _copy(record["output"], record.get("output_encoding"), sys.stdout)
     _copy(record["error"], record.get("error_encoding"), sys.stderr)
     if record["status"] == "timeout":
         return _EXIT_TIMEOUT
     return _EXIT_NOT_RUN if record["exit_code"] is None else int(record["exit_code"])
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session with the hub of this machine, logged in.
+
+    Raises:
+        HubError: the hub does not answer, also in the middle of the session.
+    """
+    address = f"http://{_reachable(settings.hub.api_host)}:{settings.hub.api_port}"
+    headers = {"Authorization": f"Bearer {_token(settings)}"}
+    limit = aiohttp.ClientTimeout(total=_WAIT_SECONDS + 15, sock_connect=5)
+    try:
+        async with aiohttp.ClientSession(address, headers=headers, timeout=limit) as session:
+            yield session
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise HubError(f"no hub answers on {address} ({type(error).__name__}): start it with  pyexecutorhub up") from error
+
+
+async def call(session: aiohttp.ClientSession, method: str, path: str, body: object = None) -> Any:
+    """What the hub answers, as Python sees the JSON; ``None`` where it has nothing to say.
+
+    Raises:
+        HubError: it refuses, or what it says is no JSON.
+    """
+    async with session.request(method, path, json=body) as answer:
+        try:
+            content = await answer.json(content_type=None)
+        except ValueError as error:
+            raise HubError(f"the hub's answer is not JSON (status {answer.status})") from error
+        if answer.status >= 400:
+            raise HubError(str(content.get("detail", content)) if isinstance(content, dict) else f"status {answer.status}")
+        return content
 
 
 def _token(settings: Settings) -> str:
@@ -67,17 +96,6 @@ def _split(parameter: str) -> tuple[str, str]:
 def _reachable(host: str) -> str:
     """The address to call where the hub listens on ``host``: all interfaces include this one."""
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
-
-
-async def _call(session: aiohttp.ClientSession, method: str, path: str, body: object) -> dict[str, Any]:
-    async with session.request(method, path, json=body) as answer:
-        try:
-            content: dict[str, Any] = await answer.json(content_type=None)
-        except ValueError as error:
-            raise HubError(f"the hub's answer is not JSON (status {answer.status})") from error
-        if answer.status >= 400:
-            raise HubError(str(content.get("detail", content)))
-        return content
 
 
 def _copy(text: str | None, encoding: str | None, stream: Any) -> None:

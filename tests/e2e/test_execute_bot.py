@@ -1,8 +1,10 @@
 """execute_bot.sh, as people and cron call it."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import aiohttp
@@ -56,6 +58,41 @@ async def test_o4_o5_cron_runs_a_program_by_its_number_and_hears_its_execution_i
         await api.log_in()
         assert (await api.finished(execution_id))["status"] == "completed"
         assert (await api.finished(parameters))["output"] == 'Temis "x" $HOME\n'
+
+
+def new_token(hub: HubProcess) -> str:
+    """A long-lived token, as a script takes it."""
+    words = [sys.executable, "-m", "hub", "token", "create", "cron", "--scope", "run", "--config", str(hub.config_path)]
+    made = subprocess.run(words, env=hub.environment, cwd=hub.folder, capture_output=True, text=True, timeout=60, check=True)
+    return made.stdout.strip()
+
+
+async def test_o4_o5_m29_the_line_for_cron_works_as_typed_with_a_long_lived_token(hub: HubProcess) -> None:
+    token = new_token(hub)
+    (hub.folder / ".env").write_text(f"API_PORT={hub.port}\nHUB_TOKEN={token}\n", encoding="utf-8")
+    (line,) = re.findall(r"^    (0 \*/8 \* \* \* .*)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    typed = line.replace("/path/to", str(hub.folder)).split(maxsplit=5)[5]
+
+    def cron() -> subprocess.CompletedProcess[str]:
+        """As cron starts a job: its shell, its environment, the home of its user."""
+        return subprocess.run(
+            ["/bin/sh", "-c", typed], env=CRON, cwd="/", capture_output=True, text=True, timeout=60, check=False
+        )
+
+    done = cron()
+    assert (done.returncode, done.stderr) == (0, "")
+    execution_id = done.stdout.splitlines()[1]
+    async with aiohttp.ClientSession(hub.address) as session:
+        api = Api(session)
+        await api.log_in()
+        record = await api.finished(execution_id)
+        assert (record["status"], record["submitted_by"]) == ("completed", f"{USERNAME}/cron")
+        (made,) = await api.get("/auth/tokens")
+        assert (await api.call("DELETE", f"/auth/tokens/{made['id']}"))[0] == 204
+
+    refused = cron()
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert "Could not validate credentials" in refused.stderr
 
 
 def test_o4_what_goes_wrong_has_its_own_exit_status_and_words(hub: HubProcess) -> None:

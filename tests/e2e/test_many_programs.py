@@ -4,7 +4,7 @@ import asyncio
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import cycle
 from pathlib import Path
 
@@ -59,6 +59,13 @@ async def test_p15_of_a_thousand_programs_an_edit_is_live_within_a_second(hub: H
     assert statistics.median(seconds) < 0.1, f"{statistics.median(seconds) * 1000:.0f} ms"
 
 
+async def _keep_writing(path: Path, contents: Iterator[bytes]) -> None:
+    """Write the next of these every 50 ms, without end."""
+    while True:
+        # In place, as the worst of editors does, so that halves are seen too.
+        await asyncio.gather(asyncio.to_thread(path.write_bytes, next(contents)), asyncio.sleep(0.05))
+
+
 async def test_p16_a_hostile_config_breaks_no_request_and_never_becomes_active(hub: HubProcess, api: Api) -> None:
     good = hub.config_path.read_bytes()
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(
@@ -76,23 +83,32 @@ async def test_p16_a_hostile_config_breaks_no_request_and_never_becomes_active(h
             b"scripts: {evil: {path: scripts/works, enabled: maybe}}\n",
             b"settings: {max_concurrent_executions: -1}\n",
             b"scripts: !!python/object/apply:os.system ['true']\n",
+            b"scripts:\n  a:\n" + b"".join(b"    k%d: 1\n" % number for number in range(60_000)),
+            b"settings: {memory_limit: '" + b"x" * 1_000_000 + b"'}\n",
         ]
     )
     expected = await api.get("/programs")
+    written = asyncio.create_task(_keep_writing(hub.config_path, hostile))
     give_up_at = time.monotonic() + HOSTILE_SECONDS
     last_execution = 0.0
-    requests = 0
+    slowest = 0.0
     while time.monotonic() < give_up_at:
-        # In place, as the worst of editors does, so that halves are seen too.
-        await asyncio.to_thread(hub.config_path.write_bytes, next(hostile))
+        asked_at = time.monotonic()
         assert await api.get("/programs") == expected
-        assert (await api.call("GET", "/health"))[0] == 200
+        status, headers, _ = await api.call("GET", "/health")
+        assert status == 200
+        # Everybody may ask for it: what is wrong must not be a long answer.
+        assert int(headers["Content-Length"]) < 100_000
+        slowest = max(slowest, time.monotonic() - asked_at)
         if time.monotonic() - last_execution > 2:
             assert (await api.run("works"))["output"] == "works\n"
             last_execution = time.monotonic()
-        requests += 2
-        await asyncio.sleep(0.05)
-    assert requests > HOSTILE_SECONDS
+        await asyncio.sleep(0.02)
+    written.cancel()
+    await asyncio.wait({written})
+    assert written.cancelled()
+    # A file of a megabyte takes seconds to judge; requests go on meanwhile.
+    assert slowest < 3, f"{slowest:.2f} s"
 
     hub.edit_from(yaml.safe_load(good) | {"bots": {"new": {"path": "scripts/works"}}})
 

@@ -19,12 +19,13 @@ from gateway.tokens import Tokens
 from schemas.catalogue import Catalogue
 from schemas.commands import parse_execute
 from schemas.containers import Container, ContainerLog, Gathered
-from schemas.executions import Execution, Held, Page, Statistics, Wanted
+from schemas.executions import CleanedUp, Execution, Held, Page, Statistics, Wanted
 from schemas.output import Output
 from schemas.programs import Program, ProgramKind
 from schemas.settings import ProgramSettings
 from schemas.status import Status
 from schemas.times import utc_now
+from tests.support.token_fakes import FakeApiTokens
 
 USERNAME = "tester42"
 PASSWORD = "correct horse battery staple"
@@ -171,14 +172,14 @@ class FakeCleanups:
         #: Who has asked.
         self.requested_by: list[str] = []
 
-    async def clean_up(self, *, requested_by: str) -> int:
+    async def clean_up(self, *, requested_by: str) -> CleanedUp:
         self.requested_by.append(requested_by)
         if self.error is not None:
             raise self.error
         ended = [key for key, execution in self._view.executions.items() if execution.status.is_terminal]
         for execution_id in ended:
             del self._view.executions[execution_id]
-        return len(ended)
+        return CleanedUp(removed=len(ended), remaining=len(self._view.executions))
 
 
 class FakeFleet:
@@ -247,6 +248,7 @@ class World:
     fleet: FakeFleet = field(default_factory=FakeFleet)
     health: FakeHealth = field(default_factory=FakeHealth)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
+    api_tokens: FakeApiTokens = field(default_factory=FakeApiTokens)
     overlay: Overlay = field(default_factory=Overlay)
     throttle: Throttle = field(default_factory=Throttle)
     queue_length: int = 100
@@ -266,6 +268,7 @@ class World:
             fleet=self.fleet,
             health=self.health,
             accounts=self.accounts,
+            api_tokens=self.api_tokens,
             signing_key=SIGNING_KEY,
             queue_length=self.queue_length,
             version="2.0.0.test",

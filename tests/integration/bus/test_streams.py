@@ -68,6 +68,24 @@ async def test_output_has_a_stream_of_its_own(bus: Bus) -> None:
     assert [record.message.id for record in await read(bus, 1)] == ["event"]
 
 
+async def test_m29_what_must_be_remembered_has_a_stream_of_its_own_that_the_next_process_reads_from_its_beginning(
+    buses: Buses,
+) -> None:
+    bus = await buses.open()
+    await append(bus, "event")
+    for number in range(3):
+        await bus.streams.append(StreamName.STATE, "state.kind", report(f"s{number}"))
+    bus = await buses.reopen(bus)
+    records = await read(bus, 3, stream=StreamName.STATE)
+    assert [(record.message.id, record.key, record.source) for record in records] == [
+        (f"s{number}", "state.kind", Source.REPORTS) for number in range(3)
+    ]
+    await bus.streams.append(StreamName.STATE, "state.kind", report("s3"))
+    (last,) = await read(bus, 1, stream=StreamName.STATE, after=records[-1].position)
+    assert last.message.id == "s3"
+    assert [record.message.id for record in await read(bus, 1)] == ["event"]
+
+
 async def test_a_key_must_lead_to_its_stream(bus: Bus) -> None:
     with pytest.raises(ValueError, match="begins with"):
         await bus.streams.append(StreamName.LOG, "output.p.x", report("chunk"))

@@ -88,6 +88,7 @@ def test_bus3_the_log_is_bound_for_each_pool_and_never_by_a_wildcard() -> None:
 def test_a_report_has_a_key_of_its_stream() -> None:
     topology.check_report_key(StreamName.LOG, "execution.running.p")
     topology.check_report_key(StreamName.OUTPUT, "output.p.x")
+    topology.check_report_key(StreamName.STATE, "state.kind")
     for stream, key in ((StreamName.LOG, "output.p.x"), (StreamName.OUTPUT, "control.claim"), (StreamName.LOG, "execution")):
         with pytest.raises(ValueError, match="begins with"):
             topology.check_report_key(stream, key)

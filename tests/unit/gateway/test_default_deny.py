@@ -46,6 +46,7 @@ NOT_VALID = {
     "other key": f"Bearer {forged(bytes(32))}",
     "other audience": f"Bearer {forged(aud='other')}",
     "other issuer": f"Bearer {forged(iss='other')}",
+    "unknown long-lived": f"Bearer hub_{'a' * 43}",
     "no id": f"Bearer {forged(jti=None)}",
 }
 PROTECTED = [route for route in ROUTES if route.policy is not Policy.OPEN]
@@ -83,6 +84,7 @@ def path_of(route: Route) -> str:
         .replace("{execution_id}", new_execution_id())
         .replace("{term}", "a/b:1")
         .replace("{image}", "a/b:1")
+        .replace("{token_id}", new_execution_id())
     )
 
 

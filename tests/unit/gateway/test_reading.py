@@ -278,7 +278,14 @@ async def test_e12_cleanup_says_what_it_removed_and_what_remains(client: Client,
     assert world.cleanups.requested_by == [USERNAME]
 
 
-@pytest.mark.parametrize(("error", "slug"), [(TimeoutError(), "cleanup-pending"), (BusUnavailable("away"), "bus-unavailable")])
+@pytest.mark.parametrize(
+    ("error", "slug"),
+    [
+        (TimeoutError(), "cleanup-pending"),
+        (BusUnavailable("away"), "bus-unavailable"),
+        (BusUnavailable("no confirm", outcome_unknown=True), "outcome-unknown"),
+    ],
+)
 async def test_e12_a_cleanup_that_is_not_seen_to_be_done_is_503(
     client: Client, world: World, error: Exception, slug: str
 ) -> None:

@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
+from bus.errors import BusUnavailable
 from bus.messages import Message, StreamName
 from hub.cleanups import Cleanups
-from hub.view_writer import CleanedUp
 from schemas.events import parse_cleanup
+from schemas.executions import CleanedUp
 from tests.support.hub_bus import FakeStreams
 
 
@@ -39,7 +40,7 @@ async def test_e12_who_asks_for_a_cleanup_hears_what_it_did_here() -> None:
     # A repetition by the bus did nothing, and says nothing.
     cleanups.applied({event.id: CleanedUp(removed=0, remaining=1)})
 
-    assert await asking == 3
+    assert await asking == CleanedUp(removed=3, remaining=1)
     assert (stream, key, message.id) == (StreamName.LOG, "execution.cleanup.hub", event.id)
     assert event.data.requested_by == "ada"
 
@@ -47,3 +48,17 @@ async def test_e12_who_asks_for_a_cleanup_hears_what_it_did_here() -> None:
 async def test_a_cleanup_that_the_view_does_not_come_to_is_waited_for_only_so_long() -> None:
     with pytest.raises(TimeoutError):
         await Cleanups(Recording(), limit_seconds=0.05).clean_up(requested_by="ada")
+
+
+class Unconfirming(Recording):
+    """Streams that take what is appended, and never say so."""
+
+    async def append(self, stream: StreamName, key: str, message: Message) -> None:
+        await super().append(stream, key, message)
+        await asyncio.Event().wait()
+
+
+async def test_a_cleanup_that_is_not_confirmed_in_time_is_no_accepted_one() -> None:
+    with pytest.raises(BusUnavailable) as unconfirmed:
+        await Cleanups(Unconfirming(), limit_seconds=0.05).clean_up(requested_by="ada")
+    assert unconfirmed.value.outcome_unknown

@@ -1,5 +1,7 @@
 """config.yaml → catalogue, with every mistake at its line and column."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,7 @@ def mistakes(text: str, **layers: dict[str, str]) -> list[str]:
     """What is wrong with this config.yaml, a line a mistake."""
     with pytest.raises(ConfigError) as caught:
         parse(text, **layers)
-    assert str(caught.value).splitlines() == [str(problem) for problem in caught.value.problems]
+    assert str(caught.value).splitlines()[:100] == [str(problem) for problem in caught.value.problems][:100]
     return [str(problem).removeprefix("config.yaml:") for problem in caught.value.problems]
 
 
@@ -260,6 +262,10 @@ def test_a_key_that_is_a_number_is_what_was_typed() -> None:
     assert parse("bots:\n  007: {path: p}\n").programs[0].key == "007"
 
 
+def test_p8_an_image_that_is_written_and_left_empty_is_none() -> None:
+    assert parse("scripts:\n  a: {path: p, docker_image: ''}\n").programs[0].docker_image is None
+
+
 def test_a_field_with_nothing_behind_it_counts_as_not_written() -> None:
     program = parse("scripts:\n  a:\n    path: p\n    docker_image:\n    description:\n    main_file: ~\n").programs[0]
 
@@ -307,6 +313,17 @@ def test_a_field_with_nothing_behind_it_counts_as_not_written() -> None:
             [
                 "2:30: program 'a', field 'memory_limit': 'lots' is not a size: "
                 "write bytes, or a number with k, m, g or t, as in 512m or 1g"
+            ],
+        ),
+        (
+            "bots:\n  a: {path: p, memory_limit: 5m}\n",
+            ["2:30: program 'a', field 'memory_limit': '5m' is not enough memory: a container needs at least 6m"],
+        ),
+        (
+            "scripts:\n  a: 5\nbots:\n  b: {path: p, id: a}\n",
+            [
+                "2:6: program 'a': must hold fields, each on a line of its own and indented",
+                "4:20: program 'b': the name 'a' belongs to program 'a' already, line 2",
             ],
         ),
         ("bot:\n", ["1:1: field 'bot': is not known: did you mean 'bots'?"]),
@@ -475,6 +492,43 @@ def test_a_file_that_is_wrong_is_named(tmp_path: Path, content: bytes, message: 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: can't be read: No such file or directory"):
         ConfigFile(tmp_path / "none.yaml", tmp_path).load()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_p16_what_is_no_file_is_named_and_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "config.yaml"
+    make(path)
+
+    with pytest.raises(ConfigError, match=r"config\.yaml: (is no regular file|can't be read)"):
+        ConfigFile(path, tmp_path).load()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "scripts:\n  a:\n    path: x\n" + "".join(f"    k{number}: 1\n" for number in range(5_000)),
+        f"settings: {{memory_limit: '{'x' * 900_000}'}}\n",
+        f"scripts: {{a: {{path: x, id: {'9' * 900_000}}}}}\n",
+        f"scripts:\n  ? {'k' * 900_000}\n  : {{path: 1}}\n",
+    ],
+    ids=["many", "long", "digits", "key"],
+)
+def test_p16_what_is_said_of_a_hostile_file_is_short(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+
+    assert len(str(caught.value)) < 100_000
+    assert str(caught.value).startswith("config.yaml:")
+
+
+def test_p6_of_very_many_mistakes_the_first_hundred_are_told_and_how_many_more_there_are() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("scripts:\n" + "".join(f"  p{number}: {{}}\n" for number in range(130)))
+
+    lines = str(caught.value).splitlines()
+    assert lines[99] == "config.yaml:101:3: program 'p99', field 'path': is required"
+    assert lines[100:] == ["… and 30 more mistakes"]
+    assert len(caught.value.problems) == 130
 
 
 def test_the_shipped_file_loads() -> None:

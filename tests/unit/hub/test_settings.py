@@ -92,7 +92,8 @@ def test_secrets_do_not_show_when_settings_are_printed(monkeypatch: pytest.Monke
 def test_o2_p14_every_variable_of_env_example_is_one_that_the_hub_reads_and_its_values_can_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = (Path(__file__).parents[3] / "env.example").read_text(encoding="utf-8").splitlines()
+    root = Path(__file__).parents[3]
+    lines = (root / "env.example").read_text(encoding="utf-8").splitlines()
     assignments = dict(re.findall(r"(?m)^#?([A-Z_]+)=(.*)$", "\n".join(lines)))
     read = {
         str(variable)
@@ -101,6 +102,7 @@ def test_o2_p14_every_variable_of_env_example_is_one_that_the_hub_reads_and_its_
         if isinstance(field.validation_alias, AliasChoices)
         for variable in field.validation_alias.choices
     }
+    read |= set(re.findall(r"\$\(setting ([A-Z_]+) ", (root / "execute_bot.sh").read_text(encoding="utf-8")))
     assert assignments.keys() <= read
     assert {"HOST_PROJECT_DIR", "MAX_EXECUTIONS", "EXECUTION_TIMEOUT", "MEMORY_LIMIT", "CPU_LIMIT"} < assignments.keys()
     assert {"API_HOST", "API_PORT"} < assignments.keys()

@@ -18,7 +18,7 @@ from hub.log_entries import Skip
 from hub.rows import text_of, time_of
 from hub.view import View
 from schemas.events import CONTENT_TYPE, parse_event
-from schemas.executions import Held, Statistics, Wanted
+from schemas.executions import CleanedUp, Held, Statistics, Wanted
 from schemas.output import Output, StreamSummary
 from schemas.output import StreamName as ProgramStream
 from schemas.reasons import Category, Reason
@@ -461,7 +461,7 @@ async def test_e12_a_cleanup_removes_what_had_ended_at_its_place_in_the_log_and_
 
     applied = await fold_in(view, cleanup(), told(ended(TWO)), told(ended(ONE)))
 
-    assert applied.cleanups == {uid(99): view_writer.CleanedUp(removed=1, remaining=2)}
+    assert applied.cleanups == {uid(99): CleanedUp(removed=1, remaining=2)}
     # What ended after the cleanup stays, and a repeated ending brings nothing back.
     assert await view.find(ONE) is None
     assert (await view.output(ONE)) == Output()
