@@ -30,7 +30,10 @@ ELSEWHERE = {
     "./install.sh            # asks before it installs Docker; --yes for no questions": (
         "test_o2_o7_a1_install_runs_the_test_script_shows_credentials_once_and_stops_without_a_trace"
     ),
-    "0 */8 * * * /path/to/execute_bot.sh 6": "test_o4_o5_cron_runs_a_program_by_its_number_and_hears_its_execution_id",
+    "pyexecutorhub token create cron --scope run     # prints the token; --days 90 for one that ends by itself": (
+        "test_m29_a_token_from_the_command_line_runs_programs_survives_kill_9_and_ends_when_revoked"
+    ),
+    "0 */8 * * * /path/to/execute_bot.sh 6": "test_o4_o5_m29_the_line_for_cron_works_as_typed_with_a_long_lived_token",
     '{"program_id": "example_script", "parameters": {"name": "Temis"}}': (
         "test_o9_the_readmes_command_is_published_onto_the_bus_and_runs_e5"
     ),
