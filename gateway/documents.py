@@ -115,6 +115,8 @@ class Record(_Document):
     submitted_by: str | None
     runner_id: str | None
     attempt: int
+    #: How far the preparation of a queued execution has come, for people.
+    progress: str | None
 
 
 class Records(RootModel[list[Record]]):

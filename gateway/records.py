@@ -31,6 +31,7 @@ def record_of(execution: Execution, output: Output) -> dict[str, Any]:
         "submitted_by": execution.submitted_by,
         "runner_id": execution.runner_id,
         "attempt": execution.attempt,
+        "progress": execution.progress,
     }
 
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from hub.log_entries import Asked, Entry, Skip, Told
-from schemas.events import Ended, ExecutionEvent, Queued, Running
+from hub.log_entries import Asked, Entry, Progressed, Skip, Told
+from schemas.events import Ended, ExecutionEvent, Progress, ProgressEvent, Queued, Running
 from schemas.executions import Execution
 from schemas.ids import routable_program_id
 from schemas.output import StreamSummary
@@ -21,13 +21,13 @@ SOURCE = "/hub"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One accepted change of status, to be announced."""
+    """One accepted change of status, or step towards a start, to be announced."""
 
     #: Place in the log of the record that caused it; a record causes one transition at most.
     offset: int
     execution_id: str
-    event: ExecutionEvent
-    #: ``None`` where the execution was not known before.
+    event: ExecutionEvent | ProgressEvent
+    #: The status before; ``None`` where the execution was not known before.
     previous: Status | None
     #: Where the caller wants the terminal event; ``None`` on every other one.
     reply_to: str | None = None
@@ -36,7 +36,7 @@ class Transition:
     @property
     def is_terminal(self) -> bool:
         """Whether the execution ended with it."""
-        return self.event.data.status.is_terminal
+        return isinstance(self.event.data, Ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,24 @@ def fold(rows: Mapping[str, Execution], entries: Iterable[Entry]) -> Folded:
     folded = Folded()
     for entry in entries:
         before = folded.rows.get(entry.execution_id) or rows.get(entry.execution_id)
-        after = _ask(before, entry) if isinstance(entry, Asked) else _tell(before, entry)
+        after = _apply(before, entry)
         if isinstance(after, Skip):
             folded.skipped[after] += 1
             continue
         folded.rows[entry.execution_id] = after
-        if before is None or after.status is not before.status:
+        if before is None or after.status is not before.status or isinstance(entry, Progressed):
             folded.transitions.append(_transition(entry, before, after))
     return folded
+
+
+def _apply(before: Execution | None, entry: Entry) -> Execution | Skip:
+    match entry:
+        case Asked():
+            return _ask(before, entry)
+        case Told():
+            return _tell(before, entry)
+        case Progressed(fact=fact):
+            return _progress(before, fact)
 
 
 def _ask(before: Execution | None, asked: Asked) -> Execution | Skip:
@@ -92,6 +102,21 @@ def _tell(before: Execution | None, told: Told) -> Execution | Skip:
     return Skip.SECOND_ENDING if isinstance(fact, Ended) else Skip.SECOND_START
 
 
+def _progress(before: Execution | None, fact: Progress) -> Execution | Skip:
+    if before is None:
+        return Skip.UNASKED
+    # Only forward here too: what has started is prepared no more, and an earlier step is no news.
+    if before.status is not Status.QUEUED or (before.progress_at is not None and fact.happened_at <= before.progress_at):
+        return Skip.DUPLICATE
+    return replace(
+        before,
+        program_id=fact.program_id,
+        attempt=fact.attempt,
+        progress=fact.message if fact.percent is None else f"{fact.message} ({fact.percent} %)",
+        progress_at=fact.happened_at,
+    )
+
+
 def _started(row: Execution, fact: Running) -> Execution:
     return replace(
         row,
@@ -104,6 +129,8 @@ def _started(row: Execution, fact: Running) -> Execution:
         runner_id=fact.runner_id,
         image=fact.image,
         container_id=fact.container_id,
+        progress=None,
+        progress_at=None,
     )
 
 
@@ -123,6 +150,8 @@ def _ended(row: Execution, fact: Ended) -> Execution:
         reason=fact.reason,
         category=fact.category,
         message=fact.message,
+        progress=None,
+        progress_at=None,
         stdout=_without_content(fact.stdout),
         stderr=_without_content(fact.stderr),
     )
@@ -137,7 +166,7 @@ def _transition(entry: Entry, before: Execution | None, after: Execution) -> Tra
     return Transition(
         offset=entry.offset,
         execution_id=entry.execution_id,
-        event=entry.event if isinstance(entry, Told) else _queued_event(after),
+        event=_queued_event(after) if isinstance(entry, Asked) else entry.event,
         previous=before.status if before else None,
         reply_to=after.reply_to if ended else None,
         correlation_id=after.correlation_id if ended else None,

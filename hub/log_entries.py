@@ -9,7 +9,18 @@ from enum import StrEnum
 from bus.messages import Record, Source
 from schemas.commands import ExecuteProgram, digest_of, parse_execute
 from schemas.errors import MalformedCommand, MalformedEvent
-from schemas.events import CLEANUP_KEY, Ended, ExecutionEvent, Running, parse_cleanup, parse_event
+from schemas.events import (
+    CLEANUP_KEY,
+    PROGRESS_KEYS,
+    Ended,
+    ExecutionEvent,
+    Progress,
+    ProgressEvent,
+    Running,
+    parse_cleanup,
+    parse_event,
+    parse_progress,
+)
 
 
 class Skip(StrEnum):
@@ -29,6 +40,8 @@ class Skip(StrEnum):
     SECOND_START = "second_start"
     #: Another ending of what has ended.
     SECOND_ENDING = "second_ending"
+    #: Progress of what nobody has asked for, as far as the log was read.
+    UNASKED = "unasked"
     #: The execution was removed when the view held too many.
     REMOVED = "removed"
 
@@ -61,6 +74,20 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """A step towards the start of an execution that a runner reported."""
+
+    offset: int
+    event: ProgressEvent
+    fact: Progress
+
+    @property
+    def execution_id(self) -> str:
+        """The execution it is about."""
+        return self.fact.execution_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
     """A cleanup: what has ended before this place is to be removed."""
 
@@ -68,7 +95,7 @@ class Cleaned:
     cleanup_id: str
 
 
-Entry = Asked | Told
+Entry = Asked | Told | Progressed
 
 
 def understand(record: Record) -> Entry | Cleaned | Skip:
@@ -77,6 +104,8 @@ def understand(record: Record) -> Entry | Cleaned | Skip:
         return _cleaned(record)
     if record.source is Source.COMMANDS and record.key.startswith("execute."):
         return _asked(record)
+    if record.source is Source.REPORTS and record.key.startswith(PROGRESS_KEYS):
+        return _progressed(record)
     if record.source is Source.REPORTS and record.key.startswith("execution."):
         return _told(record)
     return Skip.FOREIGN
@@ -147,3 +176,13 @@ def _told(record: Record) -> Told | Skip:
     if not isinstance(event.data, Running | Ended):
         return Skip.FOREIGN
     return Told(offset=record.position.offset, event=event, fact=event.data)
+
+
+def _progressed(record: Record) -> Progressed | Skip:
+    try:
+        event = parse_progress(record.message.body)
+    except MalformedEvent:
+        return Skip.MALFORMED_EVENT
+    if event.routing_key != record.key:
+        return Skip.WRONG_KEY
+    return Progressed(offset=record.position.offset, event=event, fact=event.data)

@@ -29,6 +29,8 @@ _FIELDS = (
     "reason",
     "category",
     "message",
+    "progress",
+    "progress_at",
     "stdout",
     "stderr",
     "digest",
@@ -67,6 +69,8 @@ def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset:
         execution.reason,
         execution.category,
         execution.message,
+        execution.progress,
+        text_of(execution.progress_at),
         execution.stdout.model_dump_json() if execution.stdout else None,
         execution.stderr.model_dump_json() if execution.stderr else None,
         execution.digest,
@@ -82,7 +86,7 @@ def execution_of(row: Sequence[Any]) -> Execution:
     values: dict[str, Any] = dict(zip(_FIELDS, row, strict=True))
     values["status"] = Status(values["status"])
     values["oom_killed"] = bool(values["oom_killed"])
-    for name in ("accepted_at", "started_at", "ended_at"):
+    for name in ("accepted_at", "started_at", "ended_at", "progress_at"):
         values[name] = time_of(values[name])
     for name, kind in (("reason", Reason), ("category", Category)):
         values[name] = kind(values[name]) if values[name] is not None else None

@@ -8,7 +8,7 @@ from bus.messages import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTransition:
-    """One accepted change of status, ready to be published."""
+    """One accepted change of status, or step towards a start, ready to be published."""
 
     #: Place of its record in the log.
     offset: int

@@ -14,7 +14,7 @@ import sqlite3
 from pathlib import Path
 
 #: Raised with every change of the tables. The view can be made anew from the log, so an old file is dropped, never migrated.
-VERSION = 1
+VERSION = 2
 
 #: The lines around an execution's output, beside its streams in ``outputs``.
 BEFORE, AFTER = "before", "after"
@@ -39,6 +39,8 @@ CREATE TABLE executions (
     reason TEXT,
     category TEXT,
     message TEXT,
+    progress TEXT,
+    progress_at TEXT,
     stdout TEXT,
     stderr TEXT,
     digest TEXT,

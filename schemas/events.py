@@ -14,12 +14,14 @@ from schemas.ids import ProgramId, is_execution_id
 from schemas.output import Encoding, StreamName, StreamSummary, decode_content, encode_content
 from schemas.reasons import Category, Reason
 from schemas.status import Status
-from schemas.times import Time
+from schemas.times import Time, microseconds
 
 CONTENT_TYPE = "application/cloudevents+json"
 _TYPE_PREFIX = "io.pyexecutorhub.execution"
 CLEANUP_TYPE = "io.pyexecutorhub.cleanup.v1"
 CLEANUP_KEY = "execution.cleanup.hub"
+#: How the keys of progress begin; no status is called so.
+PROGRESS_KEYS = "execution.progress."
 
 ExecutionId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
@@ -117,11 +119,10 @@ class Progress(_Fact):
     """How far the preparation of a queued execution has come. It changes no status."""
 
     phase: Phase
-    #: From 0, rising within one attempt.
-    sequence: int = Field(ge=0, le=_MAX_INT)
     #: For people: ``Pulling image python:3.11-slim``.
     message: str = Field(max_length=1000)
     percent: int | None = Field(default=None, ge=0, le=100)
+    #: Rises from step to step of one attempt, over restarts of its runner too.
     happened_at: Time
 
 
@@ -243,7 +244,7 @@ class ProgressEvent(_CloudEvent):
     def of(cls, progress: Progress, *, source: str) -> Self:
         """The event of one step."""
         return cls(
-            id=f"{progress.execution_id}:{progress.attempt}:progress:{progress.sequence}",
+            id=f"{progress.execution_id}:{progress.attempt}:progress:{microseconds(progress.happened_at)}",
             source=source,
             type=f"{_TYPE_PREFIX}.progress.v1",
             subject=progress.execution_id,
@@ -254,7 +255,7 @@ class ProgressEvent(_CloudEvent):
     @property
     def routing_key(self) -> str:
         """``execution.progress.<program_id>``."""
-        return f"execution.progress.{self.data.program_id}"
+        return f"{PROGRESS_KEYS}{self.data.program_id}"
 
 
 class OutputEvent(_CloudEvent):

@@ -33,6 +33,8 @@ class Execution:
     message: str | None = None
     #: How far its preparation has come, for people, while it is queued: ``Pulling image python:3.11-slim (45 %)``.
     progress: str | None = None
+    #: When that was told.
+    progress_at: datetime | None = None
     #: Counts and flags; the content itself is in the view's output.
     stdout: StreamSummary | None = None
     stderr: StreamSummary | None = None

@@ -6,7 +6,20 @@ from typing import Any
 from uuid import UUID
 
 from bus.messages import Message, Position, Record, Source
-from schemas.events import CONTENT_TYPE, Cleanup, CleanupEvent, Ended, ExecutionEvent, OutputChunk, OutputEvent, Queued, Running
+from schemas.events import (
+    CONTENT_TYPE,
+    Cleanup,
+    CleanupEvent,
+    Ended,
+    ExecutionEvent,
+    OutputChunk,
+    OutputEvent,
+    Phase,
+    Progress,
+    ProgressEvent,
+    Queued,
+    Running,
+)
 from schemas.output import StreamName, StreamSummary
 from schemas.reasons import Reason
 from schemas.status import Status
@@ -53,6 +66,28 @@ def told(fact: Queued | Running | Ended, *, offset: int = 0, key: str | None = N
     """The record of an event."""
     event = ExecutionEvent.of(fact, source="/runner/r1")
     return report(event.id, event.to_bytes(), offset=offset, key=key or event.routing_key)
+
+
+def progressed(
+    execution_id: str,
+    seconds: float = 0,
+    *,
+    message: str = "Pulling image img",
+    percent: int | None = None,
+    program: str = "prog",
+    key: str | None = None,
+) -> Record:
+    """The record of a step towards a start, so many seconds after noon."""
+    step = Progress(
+        execution_id=execution_id,
+        program_id=program,
+        phase=Phase.PULL,
+        message=message,
+        percent=percent,
+        happened_at=NOON + timedelta(seconds=seconds),
+    )
+    event = ProgressEvent.of(step, source="/runner/r1")
+    return report(event.id, event.to_bytes(), key=key or event.routing_key)
 
 
 def chunk(

@@ -16,7 +16,17 @@ from runner.identity import Identity
 from runner.journal import Journal
 from runner.service import Runner
 from schemas.catalogue import Catalogue
-from schemas.events import Ended, OutputChunk, Queued, Running, parse_event, parse_output
+from schemas.events import (
+    PROGRESS_KEYS,
+    Ended,
+    OutputChunk,
+    Progress,
+    Queued,
+    Running,
+    parse_event,
+    parse_output,
+    parse_progress,
+)
 from schemas.ids import new_execution_id
 from schemas.output import StreamName
 from schemas.programs import Program, ProgramKind
@@ -133,7 +143,16 @@ class Hub:
         events = [
             parse_event(record.message.body)
             for record in self.bus.streams_.records[BusStream.LOG]
-            if record.key.startswith("execution.")
+            if record.key.startswith("execution.") and not record.key.startswith(PROGRESS_KEYS)
+        ]
+        return [event.data for event in events if event.subject == execution_id]
+
+    def progress(self, execution_id: str) -> list[Progress]:
+        """What was told of an execution's preparation, in order."""
+        events = [
+            parse_progress(record.message.body)
+            for record in self.bus.streams_.records[BusStream.LOG]
+            if record.key.startswith(PROGRESS_KEYS)
         ]
         return [event.data for event in events if event.subject == execution_id]
 

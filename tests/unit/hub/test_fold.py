@@ -14,12 +14,12 @@ from bus.messages import Record, Source
 from hub.fold import Folded, Transition, fold
 from hub.log_entries import Cleaned, Skip, understand_all
 from schemas.commands import digest_of
-from schemas.events import Queued
+from schemas.events import Ended, ExecutionEvent, Progress, ProgressEvent, Queued, Running
 from schemas.executions import Execution
 from schemas.output import StreamSummary
 from schemas.reasons import Reason
 from schemas.status import Status
-from tests.support.records import NOON, asked, ended, numbered, report, running, told, uid
+from tests.support.records import NOON, asked, ended, numbered, progressed, report, running, told, uid
 
 ONE = uid(1)
 
@@ -33,7 +33,7 @@ def apply(*records: Record, rows: dict[str, Execution] | None = None) -> Folded:
 
 
 def statuses(folded: Folded) -> list[Status]:
-    return [transition.event.data.status for transition in folded.transitions]
+    return [transition.event.data.status for transition in folded.transitions if isinstance(transition.event, ExecutionEvent)]
 
 
 def test_a_command_a_start_and_an_ending_make_three_transitions_in_that_order() -> None:
@@ -230,6 +230,8 @@ def _records_of(execution_id: str) -> list[Record]:
     return [
         asked(execution_id, reply_to="reply.q"),
         asked(execution_id, program="other"),
+        progressed(execution_id, 2),
+        progressed(execution_id, 1),
         told(running(execution_id, program="canonical")),
         told(running(execution_id, runner_id="r2")),
         told(ended(execution_id, Status.COMPLETED)),
@@ -270,17 +272,76 @@ def test_whatever_comes_a_status_only_moves_forward_and_ends_at_most_once(log: l
 
     for execution_id in IDS:
         mine = [transition for transition in transitions if transition.execution_id == execution_id]
-        ranks = [transition.event.data.status.rank for transition in mine]
-        assert ranks == sorted(set(ranks))
-        assert [transition.previous for transition in mine] == [None, *(t.event.data.status for t in mine)][: len(mine)]
+        facts = [transition.event.data for transition in mine]
+        # A step leaves the status at queued, and is told in between only.
+        reached = [Status.QUEUED if isinstance(fact, Progress) else fact.status for fact in facts]
+        changes = [fact.status.rank for fact in facts if not isinstance(fact, Progress)]
+        assert changes == sorted(set(changes))
+        assert reached == sorted(reached, key=lambda status: status.rank)
+        assert [transition.previous for transition in mine] == [None, *reached][: len(mine)]
         endings = [record for record in log if record.message.id == f"{execution_id}:end"]
         assert sum(transition.is_terminal for transition in mine) == bool(endings)
         if endings:
             # The first ending of the log is the one that counts.
             assert mine[-1].event.to_bytes() == endings[0].message.body
-            assert rows[execution_id].status is mine[-1].event.data.status
+            assert rows[execution_id].status is reached[-1]
     assert len({transition.offset for transition in transitions}) == len(transitions)
-    queued = {t.execution_id for t in transitions if t.event.data.status is Status.QUEUED}
+    queued = {transition.execution_id for transition in transitions if isinstance(transition.event.data, Queued)}
     late = {execution_id for execution_id, row in rows.items() if row.digest is not None} - queued
     # Every record is a transition, the late filling of a row, or counted.
     assert len(transitions) + len(late) + skipped.total() == len(log)
+
+
+def test_r12_a_step_towards_the_start_is_shown_and_announced_and_changes_no_status() -> None:
+    folded = apply(asked(ONE), progressed(ONE, 1), progressed(ONE, 2, percent=45))
+
+    assert (folded.rows[ONE].status, folded.rows[ONE].progress) == (Status.QUEUED, "Pulling image img (45 %)")
+    assert [transition.event.routing_key for transition in folded.transitions] == [
+        "execution.queued.prog",
+        "execution.progress.prog",
+        "execution.progress.prog",
+    ]
+    assert [(transition.offset, transition.previous) for transition in folded.transitions[1:]] == [
+        (1, Status.QUEUED),
+        (2, Status.QUEUED),
+    ]
+    assert not any(transition.is_terminal for transition in folded.transitions)
+
+
+@pytest.mark.parametrize("fact", [running(ONE), ended(ONE, Status.FAILED)])
+def test_what_has_started_or_ended_is_prepared_no_more(fact: Running | Ended) -> None:
+    folded = apply(asked(ONE), progressed(ONE, 1), told(fact), progressed(ONE, 2))
+
+    assert (folded.rows[ONE].status, folded.rows[ONE].progress) == (fact.status, None)
+    assert folded.skipped == Counter({Skip.DUPLICATE: 1})
+    assert len(folded.transitions) == 3
+
+
+def test_steps_that_come_again_or_out_of_order_are_no_news() -> None:
+    folded = apply(asked(ONE), progressed(ONE, 2, message="later"), progressed(ONE, 2, message="later"), progressed(ONE, 1))
+
+    assert folded.rows[ONE].progress == "later"
+    assert folded.skipped == Counter({Skip.DUPLICATE: 2})
+
+
+def test_a_step_of_what_nobody_asked_for_makes_no_execution() -> None:
+    folded = apply(progressed(ONE), asked(ONE))
+
+    assert statuses(folded) == [Status.QUEUED]
+    assert len(folded.transitions) == 1
+    assert folded.skipped == Counter({Skip.UNASKED: 1})
+
+
+def test_a_step_under_another_key_or_none_at_all_is_skipped() -> None:
+    folded = apply(
+        asked(ONE), progressed(ONE, key="execution.progress.other"), report("x", b"no json", key="execution.progress.prog")
+    )
+
+    assert folded.skipped == Counter({Skip.WRONG_KEY: 1, Skip.MALFORMED_EVENT: 1})
+
+
+def test_a_step_names_the_program_canonically() -> None:
+    folded = apply(asked(ONE, program="key"), progressed(ONE, program="canonical"))
+
+    assert folded.rows[ONE].program_id == "canonical"
+    assert isinstance(folded.transitions[-1].event, ProgressEvent)

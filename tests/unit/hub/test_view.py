@@ -24,7 +24,20 @@ from schemas.output import StreamName as ProgramStream
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 from schemas.times import utc_now
-from tests.support.records import NOON, asked, chunk, cleanup, ended, in_chunks, numbered, report, running, told, uid
+from tests.support.records import (
+    NOON,
+    asked,
+    chunk,
+    cleanup,
+    ended,
+    in_chunks,
+    numbered,
+    progressed,
+    report,
+    running,
+    told,
+    uid,
+)
 
 ONE, TWO, THREE = uid(1), uid(2), uid(3)
 MANY = 10_000
@@ -46,6 +59,25 @@ async def pour(view: View, *records: Record) -> view_writer.AppliedOutput:
 def sums(statistics: Statistics) -> dict[Status, dict[str, int]]:
     """The counts that are not empty."""
     return {status: programs for status, programs in statistics.by_status.items() if programs}
+
+
+async def test_progress_is_shown_while_queued_counted_nowhere_and_announced_in_its_place_r12(view: View) -> None:
+    applied = await fold_in(view, asked(ONE), progressed(ONE, 1, percent=45))
+
+    found = await view.find(ONE)
+    assert found is not None
+    assert (found.progress, found.progress_at) == ("Pulling image img (45 %)", NOON + timedelta(seconds=1))
+    assert (applied.transitions, applied.ended) == (2, set())
+    assert sums(await view.statistics()) == {Status.QUEUED: {"prog": 1}}
+
+    # Read again, it counts once; and a start ends it.
+    assert (await view.apply_log(numbered(asked(ONE), progressed(ONE, 1)), keep_finished=MANY)).transitions == 0
+    await fold_in(view, told(running(ONE)))
+    found = await view.find(ONE)
+    assert found is not None
+    assert (found.progress, found.progress_at) == (None, None)
+    keys = [transition.key for transition in await view.transitions_after(None, 10)]
+    assert keys == ["execution.queued.prog", "execution.progress.prog", "execution.running.prog"]
 
 
 async def test_lines_around_the_program_are_with_the_output_and_in_no_list(view: View) -> None:

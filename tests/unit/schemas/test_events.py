@@ -1,13 +1,27 @@
 """Events are CloudEvents that come back as they went, byte for byte in what they carry (E14)."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import MalformedEvent
-from schemas.events import Ended, ExecutionEvent, OutputChunk, OutputEvent, Queued, Running, parse_event, parse_output
+from schemas.events import (
+    Ended,
+    ExecutionEvent,
+    OutputChunk,
+    OutputEvent,
+    Phase,
+    Progress,
+    ProgressEvent,
+    Queued,
+    Running,
+    parse_event,
+    parse_output,
+    parse_progress,
+)
 from schemas.ids import new_execution_id
 from schemas.output import StreamName, StreamSummary
 from schemas.reasons import Reason
@@ -39,6 +53,19 @@ def test_an_event_comes_back_as_it_went(fact: Queued | Running | Ended, event_id
     assert json.loads(event.to_bytes())["type"] == f"io.pyexecutorhub.execution.{fact.status.value}.v1"
 
 
+def test_a_step_towards_a_start_comes_back_as_it_went_r12() -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    step = Progress(execution_id=ID, program_id="a", phase=Phase.PULL, message="Pulling", percent=45, happened_at=moment)
+    event = ProgressEvent.of(step, source="/runner/r")
+
+    assert parse_progress(event.to_bytes()) == event
+    assert (event.id, event.routing_key) == (f"{ID}:1:progress:1767323045678901", "execution.progress.a")
+    assert json.loads(event.to_bytes())["type"] == "io.pyexecutorhub.execution.progress.v1"
+    forged = json.loads(event.to_bytes()) | {"id": f"{ID}:1:progress:1"}
+    with pytest.raises(MalformedEvent):
+        parse_progress(json.dumps(forged).encode())
+
+
 @given(st.binary(max_size=300))
 def test_no_byte_of_output_is_changed_on_the_way(content: bytes) -> None:
     ended = Ended(
@@ -66,7 +93,7 @@ def test_an_envelope_that_disagrees_with_its_data_is_refused() -> None:
 
 @given(st.binary(max_size=200))
 def test_no_record_whatever_raises_anything_but_malformed_event(body: bytes) -> None:
-    for parse in (parse_event, parse_output):
+    for parse in (parse_event, parse_output, parse_progress):
         with pytest.raises(MalformedEvent):
             parse(body)
 
