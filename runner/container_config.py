@@ -44,13 +44,17 @@ class ImageCommand:
     command: Sequence[str] = ()
     #: Empty where the image names nobody, which means root.
     user: str = ""
+    #: Docker's id of the image.
+    image_id: str = ""
+    #: The image to create containers from, where that is one made from this one.
+    create_from: str | None = None
 
 
 def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
     """The body that makes the container of ``spec``, hardened as the profile ``standard`` says."""
     user, env = _user(spec, image)
     return {
-        "Image": spec.image,
+        "Image": image.create_from or spec.image,
         **(_steps(spec, image) if spec.actions else _command(spec, image)),
         **user,
         "Env": [f"{name}={value}" for name, value in env.items()],

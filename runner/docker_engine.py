@@ -14,13 +14,15 @@ from bus.backoff import Backoff
 from runner import labels
 from runner.container_config import create_body, order
 from runner.docker_connection import DockerConnection
-from runner.docker_images import DockerImages, image_not_found
+from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
 from runner.docker_sight import DockerSight
 from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.identity import Identity
+from runner.preparation import NOBODY, Listener
+from runner.pulls import image_not_found
 from runner.run_spec import RunSpec
 from runner.steps import Step
 from schemas.reasons import Reason
@@ -74,9 +76,9 @@ class DockerEngine:
         except DockerError as error:
             raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
 
-    async def prepare(self, spec: RunSpec) -> Prepared:
+    async def prepare(self, spec: RunSpec, listener: Listener = NOBODY) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""
-        image = await self._images.ensure(spec.image)
+        image = await self._images.ensure(spec.image, listener)
         container_id = await self._create(spec, create_body(spec, image))
         actions = spec.actions
         if spec.actions:

@@ -1,7 +1,8 @@
 """Images on the engine: there, or fetched once however many programs wait for them."""
 
 import asyncio
-from dataclasses import dataclass
+from contextlib import aclosing
+from typing import Any
 
 import structlog
 from aiodocker.exceptions import DockerError
@@ -9,6 +10,10 @@ from aiodocker.exceptions import DockerError
 from runner.container_config import ImageCommand
 from runner.docker_connection import DockerConnection
 from runner.errors import CannotRun
+from runner.preparation import NOBODY, Listener, Stage
+from runner.pulls import PullProgress, image_not_found, pull_failed, pull_timed_out
+from runner.shared_work import Progressing, SharedWork
+from schemas.events import Phase
 from schemas.reasons import Reason
 
 log = structlog.get_logger()
@@ -19,79 +24,72 @@ PULL_SECONDS = 300.0
 _NOT_FOUND = 404
 
 
-def image_not_found(image: str) -> CannotRun:
-    """What people are told about an image that is not to be had."""
-    return CannotRun(
-        Reason.IMAGE_NOT_FOUND,
-        f"Docker image '{image}' not found and could not be pulled. "
-        "Please ensure the image exists locally or is available in a registry.",
-    )
-
-
-@dataclass
-class _Pull:
-    task: asyncio.Task[None]
-    waiting: int = 0
-
-
 class DockerImages:
     """The images of one engine."""
 
     def __init__(self, connection: DockerConnection, *, pull_seconds: float = PULL_SECONDS) -> None:
         self._connection = connection
         self._pull_seconds = pull_seconds
-        self._pulls: dict[str, _Pull] = {}
+        self._pulls: SharedWork[None] = SharedWork()
 
-    async def ensure(self, image: str) -> ImageCommand:
-        """What the image runs by itself; it is pulled first where it is missing.
+    async def ensure(self, image: str, listener: Listener = NOBODY) -> ImageCommand:
+        """What the image runs by itself; it is pulled first where it is missing, and the listener hears how that goes.
 
         Raises:
             CannotRun: it is missing and can't be pulled.
             EngineUnavailable: Docker is away.
         """
-        command = await self._inspect(image)
+        command = await self.find(image)
         if command is None:
-            await self._pull_with_others(image)
-            command = await self._inspect(image)
+            await self._pulls.join(image, lambda progress: self._pull(image, progress), _stage(image, None), listener)
+            command = await self.find(image)
         if command is None:
             raise image_not_found(image)
         return command
 
-    async def _inspect(self, image: str) -> ImageCommand | None:
+    async def find(self, image: str) -> ImageCommand | None:
+        """What the image runs by itself; ``None`` where it is not here.
+
+        Raises:
+            CannotRun: Docker refuses the name.
+            EngineUnavailable: Docker is away.
+        """
         try:
             async with self._connection.call("looking for an image") as docker:
-                config = (await docker.images.inspect(image)).get("Config") or {}
+                return _command_of(await docker.images.inspect(image))
         except DockerError as error:
             if error.status == _NOT_FOUND:
                 return None
             raise CannotRun(Reason.IMAGE_INVALID, f"Docker refuses the image '{image}': {error.message}") from error
-        return ImageCommand(
-            entrypoint=config.get("Entrypoint") or (), command=config.get("Cmd") or (), user=config.get("User") or ""
-        )
 
-    async def _pull_with_others(self, image: str) -> None:
-        """One pull for all that want this image now; it goes on while one of them still waits."""
-        pull = self._pulls.get(image)
-        if pull is None:
-            pull = self._pulls[image] = _Pull(asyncio.create_task(self._pull(image), name=f"pull {image}"))
-        pull.waiting += 1
-        try:
-            await asyncio.shield(pull.task)
-        finally:
-            pull.waiting -= 1
-            if pull.waiting == 0:
-                # Whoever comes now begins anew, rather than joining a pull that failed or is being cancelled.
-                if self._pulls.get(image) is pull:
-                    del self._pulls[image]
-                pull.task.cancel()
-                await asyncio.gather(pull.task, return_exceptions=True)
-
-    async def _pull(self, image: str) -> None:
+    async def _pull(self, image: str, progress: Progressing) -> None:
         log.info("pulling image", action="image_pull_started", image=image)
+        come = PullProgress()
         try:
-            async with asyncio.timeout(self._pull_seconds), self._connection.call("pulling an image", None) as docker:
-                await docker.images.pull(image)
+            async with (
+                asyncio.timeout(self._pull_seconds),
+                self._connection.call("pulling an image", None) as docker,
+                aclosing(docker.images.pull(image, stream=True)) as messages,  # type: ignore[type-var]
+            ):
+                async for message in messages:
+                    progress(_stage(image, come.feed(message)))
         except (DockerError, TimeoutError) as error:
             log.warning("image could not be pulled", action="image_pull_failed", image=image, error=str(error) or "timeout")
-            raise image_not_found(image) from error
+            if isinstance(error, TimeoutError):
+                raise pull_timed_out(image, self._pull_seconds) from error
+            raise pull_failed(image, error.message) from error
         log.info("image pulled", action="image_pulled", image=image)
+
+
+def _stage(image: str, percent: int | None) -> Stage:
+    return Stage(Phase.PULL, f"Pulling image {image}", percent)
+
+
+def _command_of(image: dict[str, Any]) -> ImageCommand:
+    config = image.get("Config") or {}
+    return ImageCommand(
+        entrypoint=config.get("Entrypoint") or (),
+        command=config.get("Cmd") or (),
+        user=config.get("User") or "",
+        image_id=image["Id"],
+    )

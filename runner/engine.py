@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.steps import Step
 from schemas.output import StreamName
@@ -111,14 +112,16 @@ class Engine(Protocol):
             EngineUnavailable: it does not, within a few seconds.
         """
 
-    async def prepare(self, spec: RunSpec) -> Prepared:
-        """See to it that the image is there (which may take minutes) and make the container, without starting it.
+    async def prepare(self, spec: RunSpec, listener: Listener = NOBODY) -> Prepared:
+        """See to it that the image is there with all that the program requires in it (which may take minutes) and make the
+        container, without starting it.
 
         A container of this very attempt that was made before and never started is replaced, so repeating this is safe.
-        Concurrent calls that need the same image fetch it once.
+        Concurrent calls that need the same image fetch it once. The listener hears how far that has come, and what pip said.
 
         Raises:
-            CannotRun: no such image, no valid name of an image, or a configuration that the engine refuses.
+            CannotRun: no such image, no valid name of an image, requirements that can't be installed, or a configuration that
+                the engine refuses.
             AlreadyStarted: a container of this attempt was started before.
             EngineUnavailable: nothing was started; the container may have been made.
         """

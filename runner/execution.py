@@ -31,6 +31,7 @@ from runner.program_files import gather
 from runner.reports import Reports
 from runner.run_spec import HostPaths, Owner, RunSpec, container_name, plan
 from runner.steps import Step
+from runner.telling import Telling
 from runner.waiting import unless
 from schemas.catalogue import Catalogue
 from schemas.ids import routable_program_id
@@ -252,11 +253,12 @@ class Execution:
         return prepared
 
     async def _prepare_patiently(self, spec: RunSpec) -> Prepared:
+        listener = Telling(self._journal, self._reports, spec.program_id, self._before)
         give_up_at = time.monotonic() + self._around.patience_seconds
         backoff = Backoff()
         while True:
             try:
-                return await self._engine.prepare(spec)
+                return await self._engine.prepare(spec, listener)
             except EngineUnavailable as error:
                 if time.monotonic() > give_up_at:
                     raise CannotRun(Reason.DOCKER_UNAVAILABLE, f"Docker is not available: {error}") from error

@@ -11,6 +11,7 @@ What a "program" does is told by its environment, which is to say by the paramet
 ``PARAM_IGNORE_SIGTERM``  ``true``: only SIGKILL ends it
 ``PARAM_OOM``             ``main``: killed for want of memory; ``child``: only a child of it is
 ``PARAM_PREPARE_SECONDS`` seconds that making its container takes, as if an image were fetched (default 0)
+``PARAM_PREPARE_STEPS``   how many steps it tells of that, each with a line (default 0)
 ``PARAM_PREPARE_ERROR``   a reason (schemas.reasons): making its container fails with it
 ``PARAM_START_ERROR``     a reason: starting it fails with it
 ``PARAM_NO_PYTHON``       ``true``: its image can't run actions
@@ -27,9 +28,12 @@ from dataclasses import dataclass, field
 
 from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
+from runner.lines import PIP
+from runner.preparation import NOBODY, Listener, Stage
 from runner.run_spec import RunSpec
 from runner.steps import Step
 from runner.tail_buffer import TailBuffer
+from schemas.events import Phase
 from schemas.output import StreamName
 from schemas.reasons import Reason
 
@@ -101,10 +105,13 @@ class FakeEngine:
         self._answer()
         return "fake 1.0"
 
-    async def prepare(self, spec: RunSpec) -> Prepared:
+    async def prepare(self, spec: RunSpec, listener: Listener = NOBODY) -> Prepared:
         """See the contract."""
         self._answer()
         container = _Container(spec)
+        for number in range(int(container.setting("PREPARE_STEPS", "0"))):
+            await listener.progress(Stage(Phase.PULL, f"Step {number}", percent=number))
+            listener.say(PIP, f"line {number}\n")
         await asyncio.sleep(float(container.setting("PREPARE_SECONDS", "0")))
         self._answer()
         if reason := container.setting("PREPARE_ERROR"):

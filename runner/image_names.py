@@ -31,3 +31,9 @@ def _with_tag(name: str) -> str:
     # Only behind the last slash a colon begins a tag: before it, it is a registry's port. A digest stands for a tag.
     has_tag = "@" in name or ":" in name.rpartition("/")[2]
     return name if has_tag else f"{name}:latest"
+
+
+def names_registry(name: str) -> bool:
+    """Whether a valid name says which registry the image comes from, as ``ghcr.io/team/tool`` does."""
+    first, slash, _ = name.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")

@@ -6,7 +6,7 @@ from runner.endings import Ending
 from runner.identity import Identity
 from runner.journal import Claimed, Report
 from runner.output import Piece
-from schemas.events import Ended, ExecutionEvent, OutputChunk, OutputEvent, Running
+from schemas.events import Ended, ExecutionEvent, OutputChunk, OutputEvent, Phase, Progress, ProgressEvent, Running
 from schemas.output import StreamSummary
 
 
@@ -44,6 +44,19 @@ class Reports:
             content=piece.content,
         )
         return Report.of(OutputEvent.of(chunk, source=self._identity.source))
+
+    def progress(self, program_id: str, *, phase: Phase, message: str, percent: int | None, happened_at: datetime) -> Report:
+        """Its preparation has come so far."""
+        step = Progress(
+            execution_id=self._claimed.execution_id,
+            program_id=program_id,
+            attempt=self._claimed.attempt,
+            phase=phase,
+            message=message,
+            percent=percent,
+            happened_at=happened_at,
+        )
+        return Report.of(ProgressEvent.of(step, source=self._identity.source))
 
     def ended(
         self,

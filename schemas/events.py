@@ -28,6 +28,8 @@ ExecutionId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a
 
 #: Longest text of :attr:`Ended.lines_before` and :attr:`Ended.lines_after`, in characters.
 MAX_LINES = 64 * 1024
+#: Longest :attr:`Progress.message`, in characters.
+MAX_PROGRESS = 1_000
 #: Largest number in an event: it fits every database and every language's integer.
 _MAX_INT = 2**31 - 1
 
@@ -120,7 +122,7 @@ class Progress(_Fact):
 
     phase: Phase
     #: For people: ``Pulling image python:3.11-slim``.
-    message: str = Field(max_length=1000)
+    message: str = Field(max_length=MAX_PROGRESS)
     percent: int | None = Field(default=None, ge=0, le=100)
     #: Rises from step to step of one attempt, over restarts of its runner too.
     happened_at: Time

@@ -1,4 +1,4 @@
-"""Fetching images from a registry that accepts connections and says nothing."""
+"""Fetching images: from a registry that works, from one that says nothing, and from none."""
 
 import asyncio
 import time
@@ -10,8 +10,10 @@ import structlog.testing
 from runner.docker_connection import DockerConnection
 from runner.docker_images import DockerImages
 from runner.errors import CannotRun
-from schemas.reasons import Reason
-from tests.support.docker import SOCKET
+from schemas.reasons import Category, Reason
+from tests.support.docker import SOCKET, docker
+from tests.support.listening import Listening
+from tests.support.registry import registry_served
 from tests.support.wait import eventually
 
 
@@ -73,6 +75,53 @@ async def test_one_pull_serves_all_and_goes_on_while_one_of_them_waits(
     assert [entry["action"] for entry in logs] == ["image_pull_started"]
 
 
+async def test_r12_every_waiter_hears_how_far_the_one_pull_has_come(connection: DockerConnection) -> None:
+    images = DockerImages(connection)
+    first, second = Listening(), Listening()
+    async with registry_served() as registry:
+        registry.may_finish.clear()
+        try:
+            pulling = [asyncio.create_task(images.ensure(registry.image, listener)) for listener in (first, second)]
+
+            async def latest() -> list[int | None]:
+                return [listener.stages[-1].percent for listener in (first, second) if listener.stages]
+
+            # Half of the bytes are here, and nothing is unpacked.
+            await eventually(latest, lambda seen: len(seen) == 2 and all(0 < (percent or 0) < 50 for percent in seen))
+            registry.may_finish.set()
+            one, other = await asyncio.gather(*pulling)
+        finally:
+            docker("rmi", registry.image, check=False)
+
+    assert one == other
+    assert list(one.command) == ["/tool", "--version"]
+    assert registry.pulls == 1
+    for listener in (first, second):
+        assert listener.stages[0].message == f"Pulling image {registry.image}"
+        shares = [stage.percent or 0 for stage in listener.stages]
+        assert shares == sorted(shares)
+
+
+@pytest.mark.parametrize("name", ["absent", "team/absent"])
+async def test_r12_v1_an_image_that_its_registry_does_not_have_is_not_found(connection: DockerConnection, name: str) -> None:
+    async with registry_served() as registry:
+        with pytest.raises(CannotRun) as caught:
+            await DockerImages(connection).ensure(f"127.0.0.1:{registry.port}/{name}:1")
+
+    assert registry.requests[name] >= 1
+    assert caught.value.reason is Reason.IMAGE_NOT_FOUND
+    assert "available in a registry. Docker says: manifest" in caught.value.message
+
+
+async def test_v4_a_registry_that_can_not_be_reached_is_the_networks_fault(connection: DockerConnection) -> None:
+    with pytest.raises(CannotRun) as caught:
+        await DockerImages(connection).ensure("127.0.0.1:1/no/such-image:1")
+
+    assert (caught.value.reason, caught.value.reason.category) == (Reason.NETWORK, Category.SYSTEM)
+    assert caught.value.message.startswith("Docker image '127.0.0.1:1/no/such-image:1' not found and could not be pulled. ")
+    assert "connection refused" in caught.value.message
+
+
 async def test_a_registry_that_never_answers_costs_no_more_than_the_limit_r12(
     registry: MuteRegistry, connection: DockerConnection
 ) -> None:
@@ -80,5 +129,6 @@ async def test_a_registry_that_never_answers_costs_no_more_than_the_limit_r12(
     began = time.monotonic()
     with pytest.raises(CannotRun) as caught:
         await images.ensure(f"127.0.0.1:{registry.port}/mute:1")
-    assert caught.value.reason is Reason.IMAGE_NOT_FOUND
+    assert caught.value.reason is Reason.IMAGE_PULL_FAILED
+    assert caught.value.message.endswith(" Pulling it took longer than 1 s.")
     assert 0.9 < time.monotonic() - began < 3

@@ -126,6 +126,25 @@ async def test_what_can_not_be_run_fails_with_its_reason_e3_r13(
     assert len(hub.events(execution_id)) == 1
 
 
+async def test_r12_the_steps_of_a_preparation_are_told_in_their_order_and_its_lines_with_the_ending(hub: Hub) -> None:
+    async with hub.runner():
+        execution_id = await hub.submit(prepare_steps=3, stdout="out")
+        ended = await hub.ended(execution_id)
+    steps = hub.progress(execution_id)
+    assert [(step.message, step.percent, step.program_id) for step in steps] == [
+        (f"Step {number}", number, "example") for number in range(3)
+    ]
+    assert steps[0].happened_at < steps[1].happened_at < steps[2].happened_at
+    assert (ended.lines_before, ended.stdout.content) == ("[pip] line 0\n[pip] line 1\n[pip] line 2\n", "out")
+
+
+async def test_what_could_not_be_prepared_ends_with_its_lines(hub: Hub) -> None:
+    async with hub.runner():
+        ended = await hub.ended(await hub.submit(prepare_steps=1, prepare_error="missing_dependencies"))
+    assert (ended.reason, ended.category) == (Reason.MISSING_DEPENDENCIES, Category.FILE)
+    assert ended.lines_before == "[pip] line 0\n"
+
+
 async def test_r8_the_file_that_runs_instead_is_named_in_a_line_before_the_output(hub: Hub) -> None:
     folder = hub.catalogues.current.project_dir / "example"
     (folder / "main.py").rename(folder / "run.py")
