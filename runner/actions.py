@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from runner.errors import CannotRun
+from runner.requirement_files import RequirementFiles, read_requirements
 from runner.steps import ACTION_FILES, Step
 from schemas.reasons import Reason
 
@@ -33,3 +34,19 @@ def find_actions(project_dir: Path) -> frozenset[Step]:
         if stat.S_ISREG(mode):
             found.add(step)
     return frozenset(found)
+
+
+def read_action_requirements(project_dir: Path) -> RequirementFiles | None:
+    """What the actions ask pip for; ``None`` where that is nothing. Blocks: call it in a thread.
+
+    Raises:
+        CannotRun: requirements.txt is there and can't be read.
+    """
+    try:
+        root = os.open(project_dir / FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None  # whether there are actions that can be used, find_actions says
+    try:
+        return read_requirements(root, f"'{FOLDER}'")
+    finally:
+        os.close(root)

@@ -1,4 +1,4 @@
-"""From a run specification to the body of Docker's create call. Pure, and the only place where such a body is made."""
+"""From a run specification to the body of Docker's create call. Pure; what keeps containers in their place is in here alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,9 @@ from typing import Any
 
 from runner.run_spec import ACTIONS, WORKSPACE, RunSpec
 from runner.steps import Step
+
+#: Where containers find the CA certificates that they shall trust, where there are some.
+CA_BUNDLE = "/etc/pyexecutorhub/ca-bundle.crt"
 
 _OPEN_FILES = 1024
 #: Docker's own copy of the output on disk: ``local`` keeps bytes exact, and the sizes bound what a flood can fill.
@@ -34,6 +37,11 @@ exit 125
 def order(step: Step, exit_code: int) -> bytes:
     """What the agent reads: which step this start is for, and the program's exit code, which only ``act_after`` is told."""
     return f"{step.value} {exit_code}\n".encode()
+
+
+def ca_variables() -> dict[str, str]:
+    """The variables that make pip, requests and Python trust :data:`CA_BUNDLE`."""
+    return dict.fromkeys(("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), CA_BUNDLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,9 @@ def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
         "AttachStderr": True,
         # Stopping means SIGTERM here, whatever the image asks for.
         "StopSignal": "SIGTERM",
-        "HostConfig": _host_config(spec),
+        "HostConfig": hardened(
+            _mounts(spec), memory_bytes=spec.memory_bytes, nano_cpus=spec.nano_cpus, pids_limit=spec.pids_limit
+        ),
     }
 
 
@@ -78,10 +88,11 @@ def _user(spec: RunSpec, image: ImageCommand) -> tuple[Mapping[str, str], Mappin
     Without capabilities root is bound by file permissions like anybody else: in a folder that belongs to somebody else it could
     not write, nor read what is private there. So the owner of the folder it is, unless the image has a user of its own.
     """
+    env = {**(ca_variables() if spec.host_ca_bundle is not None else {}), **spec.env}
     if spec.user is None or image.user:
-        return {}, spec.env
+        return {}, env
     # An unknown user's home would be "/", where nothing can be written.
-    return {"User": spec.user}, {"HOME": "/tmp", **spec.env}  # noqa: S108 - the container's own
+    return {"User": spec.user}, {"HOME": "/tmp", **env}  # noqa: S108 - the container's own
 
 
 def _command(spec: RunSpec, image: ImageCommand) -> Mapping[str, Any]:
@@ -106,22 +117,37 @@ def _steps(spec: RunSpec, image: ImageCommand) -> Mapping[str, Any]:
 
 
 def _mounts(spec: RunSpec) -> list[dict[str, Any]]:
-    # Mounts, not binds: Docker refuses a missing folder instead of making an empty one.
-    mounts = [{"Type": "bind", "Source": spec.host_folder, "Target": WORKSPACE, "ReadOnly": False}]
+    mounts = [mount(spec.host_folder, WORKSPACE, read_only=False)]
     if spec.host_actions is not None:
-        mounts.append({"Type": "bind", "Source": spec.host_actions, "Target": ACTIONS, "ReadOnly": True})
+        mounts.append(mount(spec.host_actions, ACTIONS))
+    if spec.host_ca_bundle is not None:
+        mounts.append(mount(spec.host_ca_bundle, CA_BUNDLE))
     return mounts
 
 
-def _host_config(spec: RunSpec) -> dict[str, Any]:
+def mount(source: str, target: str, *, read_only: bool = True) -> dict[str, Any]:
+    """A path of Docker's host inside a container. A mount, not a bind: Docker refuses a missing one instead of making it."""
+    return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": read_only}
+
+
+def hardened(
+    mounts: list[dict[str, Any]],
+    *,
+    memory_bytes: int,
+    nano_cpus: int,
+    pids_limit: int,
+    capabilities: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The part of a body that keeps a container in its place: as the profile ``standard`` says, with these limits."""
     return {
-        "Mounts": _mounts(spec),
-        "Memory": spec.memory_bytes,
+        "Mounts": mounts,
+        "Memory": memory_bytes,
         # Memory and swap together: equal means no swap.
-        "MemorySwap": spec.memory_bytes,
-        "NanoCpus": spec.nano_cpus,
-        "PidsLimit": spec.pids_limit,
+        "MemorySwap": memory_bytes,
+        "NanoCpus": nano_cpus,
+        "PidsLimit": pids_limit,
         "CapDrop": ["ALL"],
+        **({"CapAdd": list(capabilities)} if capabilities else {}),
         "SecurityOpt": ["no-new-privileges"],
         "Privileged": False,
         "NetworkMode": "bridge",

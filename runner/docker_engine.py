@@ -14,6 +14,7 @@ from bus.backoff import Backoff
 from runner import labels
 from runner.container_config import create_body, order
 from runner.docker_connection import DockerConnection
+from runner.docker_environments import DockerEnvironments
 from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
@@ -66,6 +67,7 @@ class DockerEngine:
         self._connection = DockerConnection(socket_path)
         self._images = DockerImages(self._connection)
         self._sight = DockerSight(self._connection, identity)
+        self._environments = DockerEnvironments(self._connection, self._images, identity)
         self._runs: dict[str, _Run] = {}
 
     async def ping(self) -> str:
@@ -78,7 +80,7 @@ class DockerEngine:
 
     async def prepare(self, spec: RunSpec, listener: Listener = NOBODY) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""
-        image = await self._images.ensure(spec.image, listener)
+        image = await self._environments.ensure(spec, await self._images.ensure(spec.image, listener), listener)
         container_id = await self._create(spec, create_body(spec, image))
         actions = spec.actions
         if spec.actions:
@@ -99,7 +101,7 @@ class DockerEngine:
                     return (await docker.containers.create(body, name=spec.name)).id
             except DockerError as error:
                 if error.status != _CONFLICT:
-                    raise _refused(error, spec) from error
+                    raise _refused(error, spec, body["Image"]) from error
             await self._remove_never_started(spec)
         raise EngineUnavailable(f"the name {spec.name} stays taken")
 
@@ -308,10 +310,10 @@ def _lookup_failed(error: DockerError, name: str) -> ContainerGone | EngineUnava
     return EngineUnavailable(f"Docker can't tell about {name}: {error.message}")
 
 
-def _refused(error: DockerError, spec: RunSpec) -> CannotRun:
+def _refused(error: DockerError, spec: RunSpec, image: str) -> CannotRun | EngineUnavailable:
     """What Docker's refusal to create the container means. It has no other word for a missing folder than its text."""
-    if error.status == _NOT_FOUND:
-        return image_not_found(spec.image)  # it was there a moment ago
+    if error.status == _NOT_FOUND:  # it was there a moment ago
+        return image_not_found(spec.image) if image == spec.image else EngineUnavailable(f"image {image} was removed meanwhile")
     if "bind source path does not exist" in error.message:
         return CannotRun(
             Reason.INVALID_PATH,

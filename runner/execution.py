@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from bus.backoff import Backoff
-from runner.actions import find_actions
+from runner.actions import find_actions, read_action_requirements
 from runner.container import Container, StepEnd
 from runner.endings import (
     Ending,
@@ -60,6 +60,8 @@ class Surroundings:
     host_project_dir: Path | None = None
     #: No program's folder may hold one of these.
     out_of_bounds: tuple[Path, ...] = ()
+    #: A file of CA certificates that pip and programs shall trust, as this process sees it.
+    ca_bundle: Path | None = None
     patience_seconds: float = _PATIENCE_SECONDS
 
 
@@ -236,6 +238,8 @@ class Execution:
             owner=Owner(around.identity, self._journal.epoch),
             now=utc_now(),
             actions=await asyncio.to_thread(find_actions, project_dir),
+            actions_require=await asyncio.to_thread(read_action_requirements, project_dir),
+            ca_bundle=around.ca_bundle,
         )
         self._container.stop_grace_seconds = spec.stop_grace_seconds
         for note in spec.notes:

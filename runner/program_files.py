@@ -1,6 +1,5 @@
 """What lies in a program's folder. The program can write there, so nothing is opened by following a link out of it."""
 
-import errno
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from dotenv import dotenv_values
 
 from runner.errors import CannotRun
+from runner.open_beneath import open_beneath
+from runner.requirement_files import RequirementFiles, read_requirements
 from schemas.programs import Program
 from schemas.reasons import Reason
 
@@ -19,8 +20,6 @@ ALTERNATIVES = ("main.py", "run.py", "app.py", "index.py")
 
 _ENV_FILE = ".env"
 _LONGEST_ENV_FILE = 1024 * 1024
-#: As many links as Linux itself follows in one path.
-_MOST_LINKS = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +34,8 @@ class ProgramFiles:
     alternative: str | None = None
     #: User and group id of the folder's owner; ``None`` where that is root.
     owner: tuple[int, int] | None = None
+    #: What its ``requirements.txt`` asks for.
+    requirements: RequirementFiles | None = None
     #: What ``.env`` sets; never shown.
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -73,6 +74,7 @@ def gather(program: Program, project_dir: Path, out_of_bounds: Sequence[Path] = 
             main_file_exists=_is_file(root, program.main_file),
             alternative=next((name for name in ALTERNATIVES if _is_file(root, name)), None),
             owner=_owner(root),
+            requirements=read_requirements(root, f"program '{program.id}'"),
             env=_read_env(root, program),
         )
     finally:
@@ -139,58 +141,3 @@ def parse_env(content: bytes, program_id: str) -> dict[str, str]:
         raise CannotRun(Reason.INVALID_PATH, f"'{_ENV_FILE}' of program '{program_id}' has a NUL byte")
     values = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if name and "=" not in name and value is not None}
-
-
-def open_beneath(root: int, relative: str) -> int:
-    """Open a path beneath the directory ``root`` for reading, following links only where they stay beneath it.
-
-    Each part is opened from its parent and never through a link, so swapping a part for a link while this runs gains nothing.
-    Blocks on no FIFO.
-
-    Raises:
-        OSError: it does not exist, can't be read, or leads out of the directory (``EXDEV``).
-    """
-    parents: list[int] = []  # the directories entered so far, the innermost last
-    links = 0
-    parts = list(reversed(PurePosixPath(relative).parts))
-    try:
-        while parts:
-            part = parts.pop()
-            if part == "/":
-                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), relative)
-            if part == "..":
-                if not parents:
-                    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), relative)
-                os.close(parents.pop())
-                continue
-            here = parents[-1] if parents else root
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            if parts:
-                flags |= os.O_DIRECTORY
-            try:
-                opened = os.open(part, flags, dir_fd=here)
-            except OSError as error:
-                # A link is told by ELOOP, or by ENOTDIR where a directory was asked for.
-                target = _link_target(part, here) if error.errno in (errno.ELOOP, errno.ENOTDIR) else None
-                if target is None:
-                    raise
-                links += 1
-                if links > _MOST_LINKS:
-                    raise
-                parts.extend(reversed(PurePosixPath(target).parts))
-                continue
-            if not parts:
-                return opened
-            parents.append(opened)
-        # The path ended in "..": what it names is the directory we stand in.
-        return os.open(".", os.O_RDONLY | os.O_CLOEXEC, dir_fd=parents[-1] if parents else root)
-    finally:
-        for descriptor in parents:
-            os.close(descriptor)
-
-
-def _link_target(part: str, directory: int) -> str | None:
-    try:
-        return os.readlink(part, dir_fd=directory)
-    except OSError:
-        return None

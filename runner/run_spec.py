@@ -15,6 +15,8 @@ from runner.errors import CannotRun
 from runner.identity import Identity
 from runner.image_names import is_image_name
 from runner.program_files import ProgramFiles
+from runner.requirement_files import RequirementFiles
+from runner.requirements import Requirements, requirements_of
 from runner.steps import Step
 from schemas.programs import Program
 from schemas.reasons import Reason
@@ -31,17 +33,6 @@ _OTHER_INTERPRETER = "python"
 #: Longest NAME=value, in bytes, that Linux passes to a program (MAX_ARG_STRLEN less the closing NUL).
 _LONGEST_VARIABLE = 128 * 1024 - 1
 _NOT_IN_A_NAME = re.compile(r"[^A-Z0-9_]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirements:
-    """What pip is to install."""
-
-    #: SHA-256 over all that decides what gets installed, the image aside: the same digest, the same packages.
-    digest: str
-    #: Paths inside the container: ``/workspace/requirements.txt``, ``/project/actions/requirements.txt``.
-    files: tuple[str, ...]
-    timeout_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +120,8 @@ def plan(
     owner: Owner,
     now: datetime,
     actions: frozenset[Step] = frozenset(),
+    actions_require: RequirementFiles | None = None,
+    ca_bundle: Path | None = None,
 ) -> RunSpec:
     """The one translation of a program and a command into what is run.
 
@@ -154,6 +147,10 @@ def plan(
         notes=() if main_file in (None, program.main_file) else (f"{program.main_file} not found: running {main_file}",),
         env=_environment(program.id, execution_id, parameters, files.env),
         host_folder=paths.of(files.folder),
+        requirements=requirements_of(
+            files.requirements, actions_require if actions else None, files.env, settings.install_timeout_seconds
+        ),
+        host_ca_bundle=None if ca_bundle is None else paths.of(ca_bundle),
         host_actions=paths.of(paths.project_dir / ACTIONS_FOLDER) if actions else None,
         actions=actions,
         action_timeout_seconds=settings.action_timeout_seconds,

@@ -56,9 +56,10 @@ class Runner:
         pool: str,
         host_project_dir: Path | None = None,
         out_of_bounds: tuple[Path, ...] = (),
+        ca_bundle: Path | None = None,
     ) -> None:
         """``host_project_dir`` is the project's folder as the engine's host sees it, where that differs; no program's folder
-        may hold a path ``out_of_bounds``.
+        may hold a path ``out_of_bounds``; ``ca_bundle`` has the CA certificates that programs shall trust.
         """
         self._bus = bus
         self._catalogues = catalogues
@@ -72,6 +73,7 @@ class Runner:
             identity=identity,
             host_project_dir=host_project_dir,
             out_of_bounds=out_of_bounds,
+            ca_bundle=ca_bundle,
         )
         self._slots = Slots(lambda: catalogues.current.settings.max_concurrent_executions)
         self._watch = EngineWatch(engine)

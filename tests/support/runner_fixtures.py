@@ -67,6 +67,7 @@ class Hub:
     bus: MemoryBus = field(default_factory=MemoryBus)
     identity: Identity = IDENTITY
     host_project_dir: Path | None = None
+    ca_bundle: Path | None = None
 
     @property
     def fake(self) -> FakeEngine:
@@ -125,6 +126,7 @@ class Hub:
             identity=self.identity,
             pool="default",
             host_project_dir=self.host_project_dir,
+            ca_bundle=self.ca_bundle,
         )
 
     async def submit(self, program: str = "example", /, **parameters: Any) -> str:

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from runner.container_config import ImageCommand, create_body, order
+from runner.container_config import CA_BUNDLE, ImageCommand, create_body, order
 from runner.run_spec import RunSpec
 from runner.steps import Step
 
@@ -135,3 +135,17 @@ def test_with_actions_an_image_that_holds_its_program_still_runs_its_own_command
     body = create_body(replace(WITH_ACTIONS, argv=None, arguments=arguments), image)
     assert body["Cmd"][4:] == argv
     assert "WorkingDir" not in body
+
+
+def test_certificates_are_mounted_and_named_where_there_are_some_and_the_programs_own_win() -> None:
+    body = create_body(replace(SPEC, host_ca_bundle="/host/ca.pem", env={"PIP_CERT": "/own"}), ImageCommand())
+
+    *_, mounted = body["HostConfig"]["Mounts"]
+    assert (mounted["Source"], mounted["Target"], mounted["ReadOnly"]) == ("/host/ca.pem", CA_BUNDLE, True)
+    assert sorted(body["Env"]) == ["PIP_CERT=/own", f"REQUESTS_CA_BUNDLE={CA_BUNDLE}", f"SSL_CERT_FILE={CA_BUNDLE}"]
+
+
+def test_a_program_runs_in_the_image_that_was_made_from_its_own_m36() -> None:
+    body = create_body(SPEC, ImageCommand(create_from="pyexecutorhub-env:1"))
+
+    assert body["Image"] == "pyexecutorhub-env:1"

@@ -158,6 +158,7 @@ def test_the_labels_say_whose_it_is_and_what_for_m45() -> None:
         labels.ATTEMPT: "1",
         labels.EPOCH: "epoch",
         labels.PROGRAM_ID: "example",
+        labels.IMAGE: "pyexecutorhub-base",
         labels.DEADLINE: "2026-01-01T00:01:30+00:00",
         labels.IMAGE: "registry:5000/team/app",
     }
