@@ -18,6 +18,7 @@ from gateway.server import serve as listen
 from hub import accounts
 from hub.announcer import Announcer
 from hub.api_tokens import ApiTokens
+from hub.ca_bundle import find_ca_bundle
 from hub.catalogues import Catalogues
 from hub.cleanups import Cleanups
 from hub.config_file import ConfigFile
@@ -129,6 +130,7 @@ async def _start_runner(
         pool=hub.pool or catalogues.current.settings.pool,
         host_project_dir=hub.host_project_dir,
         out_of_bounds=(hub.state_path, Path(socket_path)),
+        ca_bundle=find_ca_bundle(hub),
     )
     probes["runner"] = lambda: runner.problem
     running = tasks.start("runner", runner.run())

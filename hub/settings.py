@@ -68,6 +68,8 @@ class HubSettings(BaseSettings):
     docker_host: str = Field(
         default="unix:///var/run/docker.sock", pattern=r"^unix:///.+$", validation_alias=_from("HUB_DOCKER_HOST", "DOCKER_HOST")
     )
+    #: A file of CA certificates for pip and programs in containers, or ``none``; by default that of this machine's pip.
+    ca_bundle: Path | None = Field(default=None, validation_alias=_from("HUB_CA_BUNDLE"))
     #: Seconds that programs may still run after SIGTERM reached the runner.
     stop_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=5.0, validation_alias=_from("HUB_STOP_SECONDS"))
 

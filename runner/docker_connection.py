@@ -1,6 +1,7 @@
 """Talking to Docker: one client, a limit on every call, and one way to say that Docker is away."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,7 +9,7 @@ import aiohttp
 from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 
-from runner.errors import EngineUnavailable
+from runner.errors import EngineForbidden, EngineUnavailable
 
 #: Seconds that Docker may take to answer a call that has nothing to wait for.
 CALL_SECONDS = 30.0
@@ -30,6 +31,7 @@ class DockerConnection:
         """The client, for one call (or a few) within the limit. Docker's own refusals pass through as ``DockerError``.
 
         Raises:
+            EngineForbidden: this process has no right to connect.
             EngineUnavailable: no connection, a connection that broke, or no answer in time; what was asked may have happened.
         """
         try:
@@ -39,6 +41,11 @@ class DockerConnection:
             raise EngineUnavailable(f"Docker did not answer within {limit_seconds} s ({doing})") from error
         except DockerError as error:
             if error.status == _CANNOT_CONNECT:
+                if _is_forbidden(error):
+                    raise EngineForbidden(
+                        f"this process may not use Docker's socket {self._socket_path}: "
+                        "run it as root or in the group of the socket"
+                    ) from error
                 raise EngineUnavailable(f"Docker can't be reached ({doing}): {error.message}") from error
             raise
         except (aiohttp.ClientError, OSError) as error:
@@ -63,3 +70,9 @@ class DockerConnection:
                 timeout=aiohttp.ClientTimeout(sock_connect=5),
             )
         return self._docker
+
+
+def _is_forbidden(error: DockerError) -> bool:
+    # aiodocker keeps the cause as the context alone.
+    cause = error.__context__
+    return isinstance(cause, aiohttp.ClientOSError) and cause.errno in (errno.EACCES, errno.EPERM)

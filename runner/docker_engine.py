@@ -18,12 +18,12 @@ from runner.docker_environments import DockerEnvironments
 from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
+from runner.docker_refusals import create_refused, lookup_failed
 from runner.docker_sight import DockerSight
 from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.identity import Identity
 from runner.preparation import NOBODY, Listener
-from runner.pulls import image_not_found
 from runner.run_spec import RunSpec
 from runner.steps import Step
 from schemas.reasons import Reason
@@ -101,7 +101,7 @@ class DockerEngine:
                     return (await docker.containers.create(body, name=spec.name)).id
             except DockerError as error:
                 if error.status != _CONFLICT:
-                    raise _refused(error, spec, body["Image"]) from error
+                    raise create_refused(error, spec, body["Image"]) from error
             await self._remove_never_started(spec)
         raise EngineUnavailable(f"the name {spec.name} stays taken")
 
@@ -191,7 +191,7 @@ class DockerEngine:
         except TimeoutError:
             pass
         except DockerError as error:
-            raise _lookup_failed(error, name) from error
+            raise lookup_failed(error, name) from error
 
     async def _exit(self, name: str) -> Exit | None:
         """How the program ended; ``None`` while it runs."""
@@ -291,7 +291,7 @@ class DockerEngine:
             async with self._connection.call("inspecting a container") as docker:
                 return await docker.containers.container(name).show()
         except DockerError as error:
-            raise _lookup_failed(error, name) from error
+            raise lookup_failed(error, name) from error
 
     def _prepared(self, name: str) -> _Run:
         try:
@@ -302,22 +302,3 @@ class DockerEngine:
 
 def _state_of(status: str) -> ContainerState:
     return _STATES.get(status, ContainerState.ENDED)
-
-
-def _lookup_failed(error: DockerError, name: str) -> ContainerGone | EngineUnavailable:
-    if error.status == _NOT_FOUND:
-        return ContainerGone(f"container {name} is gone")
-    return EngineUnavailable(f"Docker can't tell about {name}: {error.message}")
-
-
-def _refused(error: DockerError, spec: RunSpec, image: str) -> CannotRun | EngineUnavailable:
-    """What Docker's refusal to create the container means. It has no other word for a missing folder than its text."""
-    if error.status == _NOT_FOUND:  # it was there a moment ago
-        return image_not_found(spec.image) if image == spec.image else EngineUnavailable(f"image {image} was removed meanwhile")
-    if "bind source path does not exist" in error.message:
-        return CannotRun(
-            Reason.INVALID_PATH,
-            f"The program's folder is not on Docker's host at {spec.host_folder}. "
-            "Please check HOST_PROJECT_DIR, which must name the project's folder as that host sees it.",
-        )
-    return CannotRun(Reason.START_FAILED, f"The container could not be created: {error.message}")

@@ -14,6 +14,7 @@ from runner.container_config import ImageCommand
 from runner.docker_connection import DockerConnection
 from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
+from runner.docker_refusals import create_refused
 from runner.environment_config import (
     NO_PIP,
     REPOSITORY,
@@ -22,7 +23,7 @@ from runner.environment_config import (
     environment_name,
     image_config,
 )
-from runner.errors import CannotRun, EngineUnavailable
+from runner.errors import EngineUnavailable
 from runner.identity import Identity
 from runner.install_errors import InstallFailed, install_timed_out, pip_failed
 from runner.lines import HUB, PIP
@@ -31,7 +32,6 @@ from runner.requirements import Requirements
 from runner.run_spec import RunSpec
 from runner.shared_work import Progressing, SharedWork
 from schemas.events import Phase
-from schemas.reasons import Reason
 
 log = structlog.get_logger()
 
@@ -165,7 +165,7 @@ class DockerEnvironments:
                 exit_code: int = (await docker.containers.container(container).wait())["StatusCode"]
                 return exit_code
         except DockerError as error:
-            raise CannotRun(Reason.START_FAILED, f"Docker refuses to run pip: {error.message}") from error
+            raise create_refused(error, spec, spec.image) from error
         finally:
             await output.close()
 

@@ -28,6 +28,10 @@ class EngineUnavailable(EngineError):
     """The engine does not answer: what was asked of it may have happened or not."""
 
 
+class EngineForbidden(EngineUnavailable):
+    """The engine is there, and this process may not use it."""
+
+
 class AlreadyStarted(EngineError):
     """A container of this very attempt was started before: starting it again would run the program twice."""
 

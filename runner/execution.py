@@ -21,7 +21,7 @@ from runner.endings import (
     ran,
 )
 from runner.engine import Engine, Frame, Prepared
-from runner.errors import AlreadyStarted, CannotRun, EngineUnavailable, Interrupted, JournalError
+from runner.errors import AlreadyStarted, CannotRun, EngineForbidden, EngineUnavailable, Interrupted, JournalError
 from runner.identity import Identity
 from runner.journal import Claimed, Journal
 from runner.lines import HUB, Lines
@@ -265,7 +265,7 @@ class Execution:
                 return await self._engine.prepare(spec, listener)
             except EngineUnavailable as error:
                 if time.monotonic() > give_up_at:
-                    raise CannotRun(Reason.DOCKER_UNAVAILABLE, f"Docker is not available: {error}") from error
+                    raise CannotRun(_reason_of(error), f"Docker is not available: {error}") from error
                 await backoff.pause()
 
     async def _start(self, step: Step) -> None:
@@ -274,9 +274,7 @@ class Execution:
         except EngineUnavailable as error:
             # It may run all the same, unwatched: make an end of it.
             await self._container.stop_surely()
-            raise CannotRun(
-                Reason.DOCKER_UNAVAILABLE, f"Docker did not answer when the program was to be started: {error}"
-            ) from error
+            raise CannotRun(_reason_of(error), f"Docker did not answer when the program was to be started: {error}") from error
 
     async def _tell_running(self, spec: RunSpec, prepared: Prepared) -> None:
         started_at = self._started_at = utc_now()
@@ -317,3 +315,7 @@ class Execution:
             reason=ending.reason and ending.reason.value,
             exit_code=ending.exit_code,
         )
+
+
+def _reason_of(error: EngineUnavailable) -> Reason:
+    return Reason.PERMISSION_DENIED if isinstance(error, EngineForbidden) else Reason.DOCKER_UNAVAILABLE

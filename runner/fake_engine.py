@@ -27,7 +27,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Tail
-from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
+from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineForbidden, EngineUnavailable, OutOfOrder
 from runner.lines import PIP
 from runner.preparation import NOBODY, Listener, Stage
 from runner.run_spec import RunSpec
@@ -78,6 +78,8 @@ class FakeEngine:
     def __init__(self) -> None:
         #: While true nothing answers; programs run on.
         self.away = False
+        #: Whether it is away for want of a permission.
+        self.forbidden = False
         #: How often each container was started.
         self.starts: Counter[str] = Counter()
         #: What each container's ``act_after`` was told.
@@ -272,7 +274,7 @@ class FakeEngine:
 
     def _answer(self) -> None:
         if self.away:
-            raise EngineUnavailable("the fake engine is away")
+            raise (EngineForbidden if self.forbidden else EngineUnavailable)("the fake engine is away")
 
     def _started(self, name: str, call: str) -> _Container:
         container = self._containers.get(name)

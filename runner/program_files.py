@@ -59,7 +59,7 @@ def gather(program: Program, project_dir: Path, out_of_bounds: Sequence[Path] = 
         root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise CannotRun(
-            Reason.INVALID_PATH,
+            _reason_of(error),
             f"The folder '{program.path}' of program '{program.id}' can't be opened: {os.strerror(error.errno or 0)}",
         ) from error
     try:
@@ -86,9 +86,16 @@ def folder_of(program: Program, project_dir: Path) -> Path:
     return Path(os.path.normpath(project_dir.absolute() / program.path))
 
 
+def _reason_of(error: OSError) -> Reason:
+    return Reason.PERMISSION_DENIED if isinstance(error, PermissionError) else Reason.INVALID_PATH
+
+
 def _is_file(root: int, name: str) -> bool:
     try:
         descriptor = open_beneath(root, name)
+    except PermissionError as error:
+        # Not to be taken for a missing one: then another file would run in its place.
+        raise CannotRun(Reason.PERMISSION_DENIED, f"'{name}' of the program can't be opened by the runner") from error
     except OSError:
         return False
     try:
@@ -109,7 +116,7 @@ def _read_env(root: int, program: Program) -> dict[str, str]:
         return {}
     except OSError as error:
         raise CannotRun(
-            Reason.INVALID_PATH,
+            _reason_of(error),
             f"'{_ENV_FILE}' of program '{program.id}' can't be opened: {os.strerror(error.errno or 0)}",
         ) from error
     try:
