@@ -147,3 +147,11 @@ class HubProcess:
             left = self.containers()
             if left:
                 subprocess.run(["docker", "rm", "-f", *left], check=True, capture_output=True)
+            if made := self._environments():
+                subprocess.run(["docker", "rmi", "-f", "--no-prune", *made], check=True, capture_output=True)
+
+    def _environments(self) -> list[str]:
+        """Ids of the images that this hub has made."""
+        wanted = f"label=io.pyexecutorhub.instance={self.instance}"
+        listed = subprocess.run(["docker", "images", "-q", "--filter", wanted], check=True, capture_output=True, text=True)
+        return listed.stdout.split()

@@ -42,7 +42,7 @@ def identity(identity: Identity) -> Iterator[Identity]:
     if left := containers(instance=own.instance):
         docker("rm", "--force", *left)
     if made := environments(own):
-        docker("rmi", "--force", *made)
+        docker("rmi", "--force", "--no-prune", *made)
 
 
 @pytest.fixture
@@ -141,9 +141,9 @@ async def test_an_environment_keeps_all_that_its_image_says_of_itself(
             assert is_[key] == was[key], key
         assert "hidden" not in docker("inspect", environment) + docker("history", "--no-trunc", environment)
         assert is_["Labels"][labels.RUNNER_ID] == ""
-        docker("rmi", "--force", environment)
+        docker("rmi", "--force", "--no-prune", environment)
     finally:
-        docker("rmi", "--force", image)
+        docker("rmi", "--force", "--no-prune", image)
 
 
 async def test_the_owner_of_the_folder_imports_what_root_installed(project: Project) -> None:
