@@ -47,7 +47,8 @@ _UNUSED_SECONDS = 30 * 24 * 3600.0
 _IN_USE_SECONDS = 3600.0
 
 _NOT_FOUND = 404
-_NO_SHELL = ("executable file not found", "no such file or directory")
+#: What the init process inside the container says, and nothing else, where there is no shell: and without one no pip.
+_NO_SHELL = b"[FATAL tini "
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,10 @@ class DockerEnvironments:
             return image
         if image.image_id not in self._without_pip:
             name = environment_name(self._identity, image, wanted)
-            self._used[name] = time.time()
+            if name in self._used:
+                self._used[name] = time.time()  # before it is looked for: it must not be removed in between
             if await self._images.find(name) is not None:
+                self._used[name] = time.time()
                 listener.say(HUB, f"{wanted.title}: installed before\n")
                 return replace(image, create_from=name)
             if await self._make_with_others(name, spec, wanted, image, listener):
@@ -119,7 +122,7 @@ class DockerEnvironments:
         try:
             async with asyncio.timeout(wanted.timeout_seconds):
                 exit_code = await self._run_pip(container, spec, wanted, image, said, progress)
-            if exit_code == NO_PIP:
+            if exit_code == NO_PIP or said.startswith(_NO_SHELL):
                 self._without_pip.add(image.image_id)
                 return _Made(has_pip=False, said=b"")
             if exit_code != 0:
@@ -149,13 +152,8 @@ class DockerEnvironments:
                 made = await docker.containers.create(builder_body(spec, wanted, image, self._identity), name=container)
                 await made.put_archive("/", archive(spec, wanted))  # type: ignore[no-untyped-call]
             await output.attach()
-            try:
-                async with self._connection.call("starting pip", _HEAVY_CALL_SECONDS) as docker:
-                    await docker.containers.container(container).start()
-            except DockerError as error:
-                if any(words in error.message for words in _NO_SHELL):
-                    return NO_PIP  # no shell, no pip
-                raise
+            async with self._connection.call("starting pip", _HEAVY_CALL_SECONDS) as docker:
+                await docker.containers.container(container).start()
             async with aclosing(output.live()) as frames:
                 async for frame in frames:
                     said += frame.content

@@ -78,7 +78,8 @@ def builder_body(spec: RunSpec, wanted: Requirements, image: ImageCommand, ident
     if spec.host_ca_bundle is not None:
         mounts.append(mount(spec.host_ca_bundle, CA_BUNDLE))
     return {
-        "Image": spec.image,
+        # By its id: the name may be given to another image at any moment.
+        "Image": image.image_id,
         "Entrypoint": ["sh", "-c", _SCRIPT, "sh"],
         "Cmd": [word for root in wanted.roots for word in ("-r", f"{_PLACE}/{root}")],
         # Only root may write where packages go. Named only where the image names somebody else: the new image inherits it.

@@ -117,7 +117,8 @@ def included_path(line: str, folder: str) -> str | None:
         return None
     named = match["path"].strip("'\"")
     path = posixpath.normpath(posixpath.join(folder, named))
-    return None if "://" in named or path.startswith(("/", "../")) or path == ".." else path
+    leads_out = path.startswith(("/", "../")) or path == ".."
+    return None if leads_out or "://" in named or "\0" in named else path
 
 
 def is_local(line: str) -> bool:
@@ -145,6 +146,9 @@ def _state_of(root: int) -> str:
             count += 1
             if count > _MOST_LOCAL_FILES:
                 return secrets.token_hex()  # too many to tell: never the same as before
-            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            try:
+                found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # removed while we looked
             digest.update(f"{folder}/{name}\0{found.st_mode}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(errors="replace"))
     return digest.hexdigest()

@@ -76,6 +76,7 @@ async def test_r12_while_an_image_is_pulled_each_waiter_sees_how_far_it_is(hub: 
     async with registry_served() as registry:
         registry.may_finish.clear()
         hub.write_program("pulled", "no program of this folder's", file="README", docker_image=registry.image)
+        write_requirements(hub, "pulled", "six\n")
         await known(api, "pulled")
         announced = asyncio.create_task(_announced(hub, "execution.progress.pulled"))
         try:
@@ -90,6 +91,9 @@ async def test_r12_while_an_image_is_pulled_each_waiter_sees_how_far_it_is(hub: 
                 record = await api.finished(execution_id)
                 assert (record["status"], record["progress"]) == ("completed", None), record
                 assert record["output"].startswith("tini version ")
+                # The image has nothing but its program, not even a shell.
+                logs = await api.get(f"/executions/{execution_id}/logs")
+                assert "[hub] requirements.txt was not installed: the image has no pip\n" in logs["output"]
             assert registry.pulls == 1
             if (event := await announced) is not None:
                 assert event["data"]["message"] == f"Pulling image {registry.image}"

@@ -20,6 +20,7 @@ from schemas.status import Status
 from tests.integration.runner.conftest import MakeHub
 from tests.support.docker import containers, docker
 from tests.support.runner_fixtures import Hub
+from tests.support.wait import eventually
 
 #: Python, pip and nothing else; built by ``make images``.
 BASE = "pyexecutorhub-base"
@@ -185,6 +186,21 @@ async def test_an_installation_that_takes_too_long_is_ended(project: Project, id
     assert (ended.reason, ended.category) == (Reason.MISSING_DEPENDENCIES, Category.FILE)
     assert "could not be installed within 2 s (install_timeout_seconds)" in (ended.message or "")
     assert containers(instance=identity.instance) == []
+
+
+async def test_a_runner_that_stops_ends_the_installation_and_its_container(project: Project, identity: Identity) -> None:
+    project.write(requirements__txt="./slow\n")
+    (project.folder / "slow").mkdir()
+    (project.folder / "slow" / "setup.py").write_text("import time; time.sleep(60)")
+
+    async def made() -> list[str]:
+        return containers(instance=identity.instance)
+
+    async with project.hub.runner(stop_limit_seconds=1):
+        execution_id = await project.hub.submit()
+        await eventually(made)
+    assert await made() == []
+    assert project.hub.events(execution_id) == []
 
 
 async def test_packages_in_the_folder_are_installed_and_again_when_they_change(project: Project, identity: Identity) -> None:

@@ -59,7 +59,7 @@ def test_pip_runs_in_a_container_that_sees_nothing_of_the_program() -> None:
     assert host["Mounts"] == []
     assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], ["DAC_OVERRIDE"], False)
     assert host["SecurityOpt"] == ["no-new-privileges"]
-    assert body["User"] == "0"
+    assert (body["Image"], body["User"]) == ("sha256:1", "0")
     assert "User" not in builder_body(spec(), wanted(), ImageCommand(), IDENTITY)
     assert body["Labels"][labels.RUNNER_ID] == "runner"
     assert "Env" not in body

@@ -87,6 +87,7 @@ def test_lines_are_read_as_pip_reads_them(text: str, lines: list[str]) -> None:
         ("-r ../../a.txt", None),
         ("-r /a.txt", None),
         ("-c https://x/a.txt", None),
+        ("-r a\0b", None),
         ("requests", None),
     ],
 )
