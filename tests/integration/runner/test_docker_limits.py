@@ -44,6 +44,7 @@ async def test_docker_applies_the_limits_and_the_hardened_defaults_p12_p13_m13(h
         labels.ATTEMPT,
         labels.EPOCH,
         labels.PROGRAM_ID,
+        labels.IMAGE,
         labels.DEADLINE,
         labels.IMAGE,
     }
