@@ -12,6 +12,8 @@ for command in curl jq; do have "$command" || apt_install "$command"; done
 tools/docker_engine.sh --yes
 tools/image.sh "$BASE_IMAGE" Dockerfile.base .
 tools/image.sh pyexecutorhub-test-rabbitmq:local tests/support/rabbitmq/Dockerfile tests/support/rabbitmq
+tools/compose.sh
+tools/compose.sh --v1
 step "set-up took $((SECONDS - started)) s"
 
 export PATH="$VENV/bin:$PATH"
