@@ -20,7 +20,7 @@ from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
 from runner.docker_refusals import create_refused, lookup_failed
 from runner.docker_sight import DockerSight
-from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Tail
+from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.identity import Identity
 from runner.preparation import NOBODY, Listener
@@ -78,8 +78,12 @@ class DockerEngine:
         except DockerError as error:
             raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
 
-    async def prepare(self, spec: RunSpec, listener: Listener = NOBODY) -> Prepared:
+    async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""
+        if not isinstance(spec, RunSpec):
+            raise CannotRun(
+                Reason.UNSUPPORTED, f"Program '{spec.program_id}' is run by a Compose file, which Docker alone can't do"
+            )
         image = await self._environments.ensure(spec, await self._images.ensure(spec.image, listener), listener)
         container_id = await self._create(spec, create_body(spec, image))
         actions = spec.actions
@@ -125,6 +129,10 @@ class DockerEngine:
                 raise AlreadyStarted(f"container {spec.name} was started before") from error
             if error.status != _NOT_FOUND:
                 raise EngineUnavailable(f"container {spec.name} can't be removed: {error.message}") from error
+
+    def adopt(self, name: str) -> None:
+        """Take over a container that was made by somebody else and not started yet; it is started by :meth:`start`."""
+        self._runs[name] = _Run(DockerOutput(self._connection, name))
 
     async def start(self, name: str, step: Step = Step.PROGRAM, *, exit_code: int = 0) -> None:
         """See :meth:`runner.engine.Engine.start`."""

@@ -114,14 +114,17 @@ def ran(exit_: Exit | None, *, interruption: Interruption | None, memory_bytes: 
     if exit_.code == 0:
         # Perhaps a child was killed for want of memory; the program coped.
         return Ending(status=Status.COMPLETED, exit_code=0, oom_killed=exit_.oom_killed)
+    if exit_.failure is not None:
+        return _failed(exit_, Reason.START_FAILED, exit_.failure)
     if exit_.code == _KILLED and exit_.oom_killed:
-        return _failed(
-            exit_, Reason.OUT_OF_MEMORY, f"The program ran out of memory: its limit is {size(memory_bytes)} (memory_limit)"
-        )
+        who = f"Service '{exit_.service}'" if exit_.service else "The program"
+        limit = size(exit_.memory_bytes or memory_bytes)
+        return _failed(exit_, Reason.OUT_OF_MEMORY, f"{who} ran out of memory: its limit is {limit} (memory_limit)")
     if exit_.code in _CANNOT_EXECUTE and (match := _NOT_STARTED.fullmatch(stderr or b"")):
         why = (match["init"] or match["shell"]).decode("utf-8", "replace")
         return _failed(exit_, Reason.START_FAILED, f"The program could not be started: {why}. Is it in the image?")
-    return _failed(exit_, Reason.EXIT_CODE, f"Program exited with code {exit_.code}")
+    who = f"Service '{exit_.service}'" if exit_.service else "Program"
+    return _failed(exit_, Reason.EXIT_CODE, f"{who} exited with code {exit_.code}")
 
 
 def _failed(exit_: Exit, reason: Reason, message: str) -> Ending:

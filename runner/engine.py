@@ -26,10 +26,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from runner.compose_spec import ComposeSpec
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.steps import Step
 from schemas.output import StreamName
+
+#: What can be run: a container, or a Compose file.
+Spec = RunSpec | ComposeSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,12 @@ class Exit:
     code: int
     #: Whether the kernel killed one of its processes for want of memory, not necessarily the main one.
     oom_killed: bool = False
+    #: The service of a Compose program whose end is that of the program.
+    service: str | None = None
+    #: What that service may have of memory.
+    memory_bytes: int | None = None
+    #: Why the rest of a Compose program could not be started; ``None`` where all was.
+    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,8 @@ class Prepared:
     container_id: str
     #: Which of the wanted actions it can run; none where its image has no Python.
     actions: frozenset[Step] = frozenset()
+    #: What people should know of how it was prepared.
+    notes: tuple[str, ...] = ()
 
 
 class ContainerState(StrEnum):
@@ -112,7 +124,7 @@ class Engine(Protocol):
             EngineUnavailable: it does not, within a few seconds.
         """
 
-    async def prepare(self, spec: RunSpec, listener: Listener = NOBODY) -> Prepared:
+    async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
         """See to it that the image is there with all that the program requires in it (which may take minutes) and make the
         container, without starting it.
 

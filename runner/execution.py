@@ -10,6 +10,8 @@ import structlog
 
 from bus.backoff import Backoff
 from runner.actions import find_actions, read_action_requirements
+from runner.compose_files import locate
+from runner.compose_spec import ComposeSpec, plan_compose
 from runner.container import Container, StepEnd
 from runner.endings import (
     Ending,
@@ -20,7 +22,7 @@ from runner.endings import (
     not_let_run,
     ran,
 )
-from runner.engine import Engine, Frame, Prepared
+from runner.engine import Engine, Frame, Prepared, Spec
 from runner.errors import AlreadyStarted, CannotRun, EngineForbidden, EngineUnavailable, Interrupted, JournalError
 from runner.identity import Identity
 from runner.journal import Claimed, Journal
@@ -149,6 +151,8 @@ class Execution:
         catalogue, program = await self._find_program()
         spec = await self._plan(catalogue, program)
         prepared = await self._prepare(spec)
+        for note in prepared.notes:
+            self._before.say(HUB, note)
         if spec.actions - prepared.actions:
             self._before.say(HUB, "no actions: they need sh and python, and the image lacks them")
         # On disk before the first order is given: a runner that comes back never gives an order again.
@@ -177,7 +181,7 @@ class Execution:
             await self._act_after(ending, spec)
         return ending, pieces, out, err
 
-    async def _act(self, step: Step, spec: RunSpec, lines: Lines) -> StepEnd:
+    async def _act(self, step: Step, spec: Spec, lines: Lines) -> StepEnd:
         """See an action that was started to its end."""
 
         async def collect(frames: AsyncGenerator[Frame, None]) -> None:
@@ -186,7 +190,7 @@ class Execution:
 
         return await self._container.watch(collect, limit_seconds=spec.action_timeout_seconds, stop=self._stop)
 
-    async def _act_after(self, ending: Ending, spec: RunSpec) -> None:
+    async def _act_after(self, ending: Ending, spec: Spec) -> None:
         """Run ``act_after``. Whatever becomes of it, the execution's ending stands."""
         exit_code = exit_code_for_action(ending)
         if exit_code is None or self._stop.is_set():
@@ -218,16 +222,41 @@ class Execution:
         self._program_id = program.id
         if not program.enabled:
             raise CannotRun(Reason.DISABLED, f"Program '{name}' is disabled")
-        if program.path_docker_compose_run is not None:
-            raise CannotRun(Reason.UNSUPPORTED, f"Program '{program.id}' is run by a Compose file, which this runner can't do")
         return catalogue, program
 
-    async def _plan(self, catalogue: Catalogue, program: Program) -> RunSpec:
+    async def _plan(self, catalogue: Catalogue, program: Program) -> Spec:
+        self._log.info(parameters_line(program.parameters, self._claimed.command.parameters), action="program_parameters")
+        is_compose = program.path_docker_compose_run is not None
+        spec = await (self._plan_project(catalogue, program) if is_compose else self._plan_container(catalogue, program))
+        self._container.stop_grace_seconds = spec.stop_grace_seconds
+        for note in spec.notes:
+            self._before.say(HUB, note)
+            self._log.info(note, action="execution_note")
+        self._log.info("Docker command: %s", masked_command_line(spec.command_line), action="docker_command")
+        return spec
+
+    async def _plan_project(self, catalogue: Catalogue, program: Program) -> ComposeSpec:
+        around = self._around
+        place = await asyncio.to_thread(locate, program, catalogue.project_dir, around.out_of_bounds)
+        project_dir = catalogue.project_dir.absolute()
+        return plan_compose(
+            program,
+            catalogue.settings,
+            place,
+            execution_id=self._claimed.execution_id,
+            attempt=self._claimed.attempt,
+            parameters=self._claimed.command.parameters,
+            paths=HostPaths(project_dir, around.host_project_dir or project_dir),
+            owner=Owner(around.identity, self._journal.epoch),
+            now=utc_now(),
+            has_actions=bool(await asyncio.to_thread(find_actions, project_dir)),
+        )
+
+    async def _plan_container(self, catalogue: Catalogue, program: Program) -> RunSpec:
         command, around = self._claimed.command, self._around
-        self._log.info(parameters_line(program.parameters, command.parameters), action="program_parameters")
         files = await asyncio.to_thread(gather, program, catalogue.project_dir, around.out_of_bounds)
         project_dir = catalogue.project_dir.absolute()
-        spec = plan(
+        return plan(
             program,
             catalogue.settings,
             files,
@@ -241,22 +270,15 @@ class Execution:
             actions_require=await asyncio.to_thread(read_action_requirements, project_dir),
             ca_bundle=around.ca_bundle,
         )
-        self._container.stop_grace_seconds = spec.stop_grace_seconds
-        for note in spec.notes:
-            self._before.say(HUB, note)
-            self._log.info(note, action="execution_note")
-        command_line = masked_command_line([spec.image, *(spec.argv or spec.arguments)])
-        self._log.info("Docker command: %s", command_line, action="docker_command")
-        return spec
 
-    async def _prepare(self, spec: RunSpec) -> Prepared:
+    async def _prepare(self, spec: Spec) -> Prepared:
         self._container.may_exist = True
         prepared = await unless(self._do_not_start, self._prepare_patiently(spec))
         if self._do_not_start.is_set():
             raise Interrupted
         return prepared
 
-    async def _prepare_patiently(self, spec: RunSpec) -> Prepared:
+    async def _prepare_patiently(self, spec: Spec) -> Prepared:
         listener = Telling(self._journal, self._reports, spec.program_id, self._before)
         give_up_at = time.monotonic() + self._around.patience_seconds
         backoff = Backoff()
@@ -276,7 +298,7 @@ class Execution:
             await self._container.stop_surely()
             raise CannotRun(_reason_of(error), f"Docker did not answer when the program was to be started: {error}") from error
 
-    async def _tell_running(self, spec: RunSpec, prepared: Prepared) -> None:
+    async def _tell_running(self, spec: Spec, prepared: Prepared) -> None:
         started_at = self._started_at = utc_now()
         running = self._reports.running(
             spec.program_id, started_at=started_at, image=spec.image, container_id=prepared.container_id

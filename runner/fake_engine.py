@@ -26,11 +26,10 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Tail
+from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineForbidden, EngineUnavailable, OutOfOrder
 from runner.lines import PIP
 from runner.preparation import NOBODY, Listener, Stage
-from runner.run_spec import RunSpec
 from runner.steps import Step
 from runner.tail_buffer import TailBuffer
 from schemas.events import Phase
@@ -45,7 +44,7 @@ _PREFIXES = {Step.BEFORE: "PARAM_BEFORE_", Step.PROGRAM: "PARAM_", Step.AFTER: "
 
 @dataclass
 class _Container:
-    spec: RunSpec
+    spec: Spec
     state: ContainerState = ContainerState.CREATED
     #: The steps that were started.
     steps: list[Step] = field(default_factory=list)
@@ -98,7 +97,7 @@ class FakeEngine:
         """The names of the containers that are there."""
         return frozenset(self._containers)
 
-    def add_foreign(self, spec: RunSpec, state: ContainerState) -> None:
+    def add_foreign(self, spec: Spec, state: ContainerState) -> None:
         """Put a container there that an earlier process is supposed to have made."""
         self._containers[spec.name] = _Container(spec, state)
 
@@ -107,7 +106,7 @@ class FakeEngine:
         self._answer()
         return "fake 1.0"
 
-    async def prepare(self, spec: RunSpec, listener: Listener = NOBODY) -> Prepared:
+    async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
         """See the contract."""
         self._answer()
         container = _Container(spec)

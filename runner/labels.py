@@ -14,3 +14,7 @@ PROGRAM_ID = f"{PREFIX}program-id"
 DEADLINE = f"{PREFIX}deadline"
 #: The image as config.yaml names it: the container itself may use one that was made from it.
 IMAGE = f"{PREFIX}image"
+#: The Compose project that a container, network or volume belongs to; none on the container of an ordinary program.
+COMPOSE_PROJECT = f"{PREFIX}compose-project"
+#: On an image that was built for a Compose program: the id of that program.
+BUILT_FOR = f"{PREFIX}built-for"

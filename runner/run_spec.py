@@ -77,6 +77,11 @@ class RunSpec:
         """The container's name."""
         return container_name(self.execution_id, self.attempt)
 
+    @property
+    def command_line(self) -> tuple[str, ...]:
+        """What is run, for the log."""
+        return (self.image, *(self.argv or self.arguments))
+
 
 def container_name(execution_id: str, attempt: int) -> str:
     """The name of the container of one attempt: the execution id, with the attempt's number from the second on."""
@@ -145,7 +150,7 @@ def plan(
         argv=argv,
         arguments=arguments if argv is None else (),
         notes=() if main_file in (None, program.main_file) else (f"{program.main_file} not found: running {main_file}",),
-        env=_environment(program.id, execution_id, parameters, files.env),
+        env=environment(program.id, execution_id, parameters, files.env),
         host_folder=paths.of(files.folder),
         requirements=requirements_of(
             files.requirements, actions_require if actions else None, files.env, settings.install_timeout_seconds
@@ -205,9 +210,14 @@ def _split(program: Program) -> tuple[str, ...]:
         ) from error
 
 
-def _environment(
+def environment(
     program_id: str, execution_id: str, parameters: Mapping[str, Any], env_file: Mapping[str, str]
 ) -> dict[str, str]:
+    """The variables of an attempt: those of ``.env``, PARAM_* for each parameter, PROGRAM_ID and EXECUTION_ID.
+
+    Raises:
+        CannotRun: a parameter can't become a variable.
+    """
     named: dict[str, str] = {}
     for key, value in parameters.items():
         name = variable_name(key)

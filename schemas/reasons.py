@@ -25,13 +25,15 @@ class Reason(StrEnum):
     IMAGE_INVALID = "image_invalid"
     #: The image exists somewhere, perhaps, but fetching it did not succeed in time.
     IMAGE_PULL_FAILED = "image_pull_failed"
+    #: The image of a Compose program could not be built.
+    IMAGE_BUILD_FAILED = "image_build_failed"
     MAIN_FILE_NOT_FOUND = "main_file_not_found"
     INVALID_PATH = "invalid_path"
     INVALID_PARAMETERS = "invalid_parameters"
     #: What ``requirements.txt`` asks for could not be installed.
     MISSING_DEPENDENCIES = "missing_dependencies"
     COMPOSE_FILE_NOT_FOUND = "compose_file_not_found"
-    #: The Compose file asks for something that a restricted program may not have.
+    #: The Compose file can't be used, or asks for something that a restricted program may not have.
     COMPOSE_REFUSED = "compose_refused"
     #: ``act_before`` failed, so the program was not run.
     ACTION_FAILED = "action_failed"
@@ -67,6 +69,7 @@ _CATEGORIES = {
     Reason.IMAGE_NOT_FOUND: Category.IMAGE,
     Reason.IMAGE_INVALID: Category.IMAGE,
     Reason.IMAGE_PULL_FAILED: Category.IMAGE,
+    Reason.IMAGE_BUILD_FAILED: Category.IMAGE,
     Reason.MAIN_FILE_NOT_FOUND: Category.FILE,
     Reason.INVALID_PATH: Category.FILE,
     Reason.INVALID_PARAMETERS: Category.FILE,

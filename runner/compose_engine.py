@@ -1,0 +1,282 @@
+"""The engine for Compose programs: Compose resolves the file, builds and creates; Docker's API does the rest.
+
+See :mod:`runner.engine` for the contract; a project takes the place of a container. What is run is never the program's own
+file, but one that was made from what Compose understood of it, checked and completed, in a folder where only the runner writes.
+Starting and removing need neither the file nor Compose: a project that an earlier life of the runner left is found and removed
+by its labels.
+"""
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from runner import labels
+from runner.compose_command import ComposeCommand, Done, find_command, own_environment, run
+from runner.compose_files import WorkingCopy, as_yaml, check_sources, copy_for_compose
+from runner.compose_inspection import objections
+from runner.compose_model import make_project, refused
+from runner.compose_project import Project
+from runner.compose_run import ComposeRun
+from runner.compose_spec import ComposeSpec, project_name
+from runner.compose_yaml import BadYaml, read_yaml
+from runner.docker_connection import DockerConnection
+from runner.docker_engine import DockerEngine
+from runner.docker_images import DockerImages
+from runner.docker_projects import DockerProjects, ServiceContainer
+from runner.engine import ContainerState, Exit, Found, Frame, Prepared
+from runner.errors import AlreadyStarted, CannotRun, OutOfOrder
+from runner.identity import Identity
+from runner.run_spec import container_name
+from schemas.reasons import Reason
+
+log = structlog.get_logger()
+
+#: Seconds that Compose may take to understand a file, …
+_RESOLVE_SECONDS = 60.0
+#: … and to make containers, networks and volumes of images that are there.
+_CREATE_SECONDS = 300.0
+#: Seconds after which what Docker was just making, when Compose was ended in the middle, is there to be removed.
+_LATE_SECONDS = 1.0
+_LONGEST_MODEL = 4 * 1024 * 1024
+_WARNING = re.compile(r'level=warning msg="(?P<v2>.*)"$|^WARNING: (?P<v1>.*)$')
+
+MISSING = (
+    "Docker Compose was not found: install the plugin of docker compose (docker-compose-plugin or docker-compose-v2)"
+    " or docker-compose, or name its command in HUB_COMPOSE_COMMAND"
+)
+
+
+class ComposeEngine:
+    """Compose projects on the Docker engine behind a unix socket."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        docker: DockerEngine,
+        work_dir: Path,
+        socket_path: str = "/var/run/docker.sock",
+        command: ComposeCommand | None = None,
+        configured_command: str | None = None,
+    ) -> None:
+        """``docker`` runs the containers; in ``work_dir``, which is there, nobody else writes. Where ``command`` is missing it
+        is looked for when it is first needed.
+        """
+        self._identity = identity
+        self._docker = docker
+        self._work_dir = work_dir
+        self._docker_host = f"unix://{socket_path}"
+        self._connection = DockerConnection(socket_path)
+        self._projects = DockerProjects(self._connection)
+        self._images = DockerImages(self._connection)
+        self._configured_command = configured_command
+        self.command = command
+        self._runs: dict[str, ComposeRun] = {}
+        #: Attempts for which Docker may still be making something.
+        self._unsettled: set[str] = set()
+
+    async def prepare(self, spec: ComposeSpec) -> Prepared:
+        """See :meth:`runner.engine.Engine.prepare`."""
+        command = await self._find_command()
+        await self._remove_never_started(spec)
+        work = self._work_dir / spec.project
+        await asyncio.to_thread(_fresh_folder, work)
+        project, warnings = await self._resolve(command, spec, work)
+        for image in sorted({service.image for service in project.services.values() if service.image}):
+            await self._images.ensure(image)
+        file = work / "compose.json"
+        await asyncio.to_thread(file.write_bytes, as_yaml(project.document))
+        if project.is_built:
+            await self._build(command, spec, project, work)
+        self._unsettled.add(spec.name)
+        await self._check_sources(spec, project)
+        await self._compose(command, spec, work, "up", "--no-start", "--no-build", limit_seconds=_CREATE_SECONDS)
+        containers = await self._projects.containers(spec.project)
+        self._unsettled.discard(spec.name)
+        await self._inspect(spec, containers)
+        self._runs[spec.name] = ComposeRun(
+            project, containers, self._docker, self._projects, stop_grace_seconds=spec.stop_grace_seconds
+        )
+        last = min((each for each in containers if each.service in project.last), key=lambda each: each.title, default=None)
+        if last is None:
+            raise CannotRun(Reason.START_FAILED, "Compose made no container")
+        return Prepared(last.id, notes=(*warnings, *project.notes))
+
+    async def start(self, name: str) -> None:
+        """See :meth:`runner.engine.Engine.start`."""
+        await self._prepared(name).start()
+
+    def output(self, name: str) -> AsyncGenerator[Frame, None]:
+        """See :meth:`runner.engine.Engine.output`."""
+        return self._prepared(name).output()
+
+    async def wait(self, name: str) -> Exit:
+        """See :meth:`runner.engine.Engine.wait`."""
+        return await self._prepared(name).wait()
+
+    async def stop(self, name: str, grace_seconds: float) -> None:
+        """See :meth:`runner.engine.Engine.stop`."""
+        if (there := self._runs.get(name)) is not None:
+            await there.stop(grace_seconds)
+            return
+        containers = await self._projects.containers(project_name(name))
+        await asyncio.gather(*(self._docker.stop(each.id, grace_seconds) for each in containers if each.state != "created"))
+
+    async def destroy(self, name: str) -> None:
+        """See :meth:`runner.engine.Engine.destroy`. This is ``down --volumes --remove-orphans``, without need of the file."""
+        project = project_name(name)
+        if (there := self._runs.get(name)) is not None:
+            await there.close()
+            for container_id in there.container_ids:
+                await self._docker.destroy(container_id)
+        await self._projects.remove(project)
+        if name in self._unsettled:
+            await asyncio.sleep(_LATE_SECONDS)
+            await self._projects.remove(project)
+            self._unsettled.discard(name)
+        self._runs.pop(name, None)
+        await asyncio.to_thread(shutil.rmtree, self._work_dir / project, ignore_errors=True)
+
+    async def find(self, name: str) -> Found | None:
+        """See :meth:`runner.engine.Engine.find`."""
+        containers = await self._projects.containers(project_name(name))
+        if not containers:
+            return None
+        return Found(name, _state_of([each.state for each in containers]), containers[0].labels)
+
+    async def list_ours(self) -> list[Found]:
+        """See :meth:`runner.engine.Engine.list_ours`. A project of which only networks or volumes are left counts as ended."""
+        states: dict[str, list[str]] = {}
+        theirs = {}
+        for found, state in await self._projects.ours(self._identity):
+            name = container_name(found.get(labels.EXECUTION_ID, ""), int(found.get(labels.ATTEMPT) or 1))
+            theirs[name] = found
+            states.setdefault(name, []).extend([state] if state else [])
+        return [Found(name, _state_of(states[name]), found) for name, found in theirs.items()]
+
+    async def close(self) -> None:
+        """See :meth:`runner.engine.Engine.close`."""
+        for there in self._runs.values():
+            await there.close()
+        self._runs.clear()
+        await self._connection.close()
+
+    # Preparing
+
+    async def _find_command(self) -> ComposeCommand:
+        if self.command is None:
+            self.command = await find_command(self._configured_command)
+        if self.command is None:
+            raise CannotRun(Reason.COMPOSE_UNAVAILABLE, f"{MISSING}.")
+        return self.command
+
+    async def _remove_never_started(self, spec: ComposeSpec) -> None:
+        containers = await self._projects.containers(spec.project)
+        if any(each.state != "created" for each in containers):
+            raise AlreadyStarted(f"project {spec.project} was started before")
+        await self.destroy(spec.name)
+
+    async def _resolve(self, command: ComposeCommand, spec: ComposeSpec, work: Path) -> tuple[Project, list[str]]:
+        """The project to run, and Compose's warnings about the file."""
+        if spec.trusted:
+            copy, into = WorkingCopy(spec.file, {}), None
+        else:
+            into = work / "copy"
+            copy = await asyncio.to_thread(copy_for_compose, spec, into)
+        folder = copy.file.parent
+        # Nothing of the runner's own environment: all of it could be interpolated.
+        env = {**copy.env, "PWD": str(folder), **spec.env}
+        words = [*command.words, "-p", spec.project, "-f", str(copy.file), "--project-directory", str(folder), "config"]
+        done = await self._run([*words, *([] if command.is_v1 else ["--format", "json"])], env, folder, _RESOLVE_SECONDS)
+        text = done.stderr.decode("utf-8", "replace")
+        if into is not None:
+            text = text.replace(str(into), "")
+        if done.code != 0:
+            raise refused(spec, [_last_words(text)])
+        try:
+            resolved = read_yaml(done.stdout, longest=_LONGEST_MODEL)
+        except BadYaml as error:
+            raise refused(spec, [str(error)]) from error
+        return make_project(resolved, spec, working_copy=into), _warnings(text)
+
+    async def _build(self, command: ComposeCommand, spec: ComposeSpec, project: Project, work: Path) -> None:
+        await self._check_sources(spec, project)
+        log.info("building images", action="image_build_started", execution_id=spec.execution_id)
+        limit = spec.build_timeout_seconds
+        await self._compose(command, spec, work, "build", limit_seconds=limit, reason=Reason.IMAGE_BUILD_FAILED)
+        log.info("images built", action="image_built", execution_id=spec.execution_id)
+        await self._projects.remove_old_images(self._identity.instance)
+
+    async def _compose(
+        self,
+        command: ComposeCommand,
+        spec: ComposeSpec,
+        work: Path,
+        *arguments: str,
+        limit_seconds: float,
+        reason: Reason = Reason.START_FAILED,
+    ) -> None:
+        """Run Compose on the file that was made."""
+        words = [*command.words, "-p", spec.project, "-f", str(work / "compose.json"), "--project-directory", str(work)]
+        done = await self._run([*words, *arguments], own_environment(self._docker_host), work, limit_seconds, reason)
+        if done.code != 0:
+            await self._docker.ping()  # or it is Docker that is away
+            said = _last_words((done.stderr or done.stdout).decode("utf-8", "replace"))
+            raise CannotRun(reason, f"docker compose {arguments[0]} failed with exit code {done.code}: {said}")
+
+    async def _run(
+        self, words: list[str], env: dict[str, str], cwd: Path, limit_seconds: float, reason: Reason = Reason.COMPOSE_REFUSED
+    ) -> Done:
+        try:
+            return await run(words, env=env, cwd=cwd, limit_seconds=limit_seconds)
+        except TimeoutError as error:
+            raise CannotRun(reason, f"Docker Compose did not end within {limit_seconds:g} s") from error
+        except OSError as error:
+            self.command = None  # it is looked for anew
+            raise CannotRun(Reason.COMPOSE_UNAVAILABLE, f"Docker Compose can't be run: {error}") from error
+
+    async def _check_sources(self, spec: ComposeSpec, project: Project) -> None:
+        if not spec.trusted and (wrong := await asyncio.to_thread(check_sources, project.sources, spec.folder)):
+            raise refused(spec, [wrong])
+
+    async def _inspect(self, spec: ComposeSpec, containers: list[ServiceContainer]) -> None:
+        """Hold what Docker has made against the rules once more, before any of it is started."""
+        if spec.trusted:
+            return
+        for each in containers:
+            found: dict[str, Any] = await self._projects.inspect(each.id)
+            if wrong := objections(found, spec):
+                raise refused(spec, [f"service '{each.service}': {what}" for what in wrong])
+
+    def _prepared(self, name: str) -> ComposeRun:
+        try:
+            return self._runs[name]
+        except KeyError:
+            raise OutOfOrder(f"project {name} was not prepared here") from None
+
+
+def _fresh_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+
+
+def _state_of(states: list[str]) -> ContainerState:
+    if any(state in ("running", "paused", "restarting") for state in states):
+        return ContainerState.RUNNING
+    return ContainerState.CREATED if states and all(state == "created" for state in states) else ContainerState.ENDED
+
+
+def _last_words(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _WARNING.search(line)]
+    return "\n".join(lines[-15:])[-2000:] or "it said nothing"
+
+
+def _warnings(text: str) -> list[str]:
+    """What Compose says about the file, in one line each; not that a version is obsolete, which nobody needs to hear."""
+    found = [match["v2"] or match["v1"] for line in text.splitlines() if (match := _WARNING.search(line.strip()))]
+    return [warning.replace('\\"', '"')[:300] for warning in found if "is obsolete" not in warning][:20]

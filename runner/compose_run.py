@@ -1,0 +1,277 @@
+"""One Compose project in motion: its services started as what they need is ready, watched, and stopped.
+
+The program has ended when every service that no other needs has ended, or at once when any service ends with another exit code
+than 0 or can't be started. What still runs then is stopped, a service after all that need it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from bus.backoff import Backoff
+from runner.compose_output import PrefixedLines, prefixes
+from runner.compose_project import Condition, Project
+from runner.docker_engine import DockerEngine
+from runner.docker_projects import DockerProjects, ServiceContainer
+from runner.engine import Exit, Frame
+from runner.errors import CannotRun, ContainerGone, EngineUnavailable, Interrupted
+from runner.waiting import cancel, unless
+from schemas.output import StreamName
+
+log = structlog.get_logger()
+
+#: Frames that may wait for their reader; then the services are slowed down.
+_MOST_FRAMES = 16
+#: Seconds between two looks at a health check; Docker gives no sign.
+_HEALTH_PAUSE_SECONDS = 0.25
+_TERMINATED = 143
+
+
+class _NotStarted(Exception):
+    """A service can't be started, with the reason for people."""
+
+
+@dataclass(eq=False)
+class _Member:
+    """A container of the project."""
+
+    container: ServiceContainer
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    exit: Exit | None = None
+    watching: asyncio.Task[None] | None = None
+
+
+class ComposeRun:
+    """The containers of one project, which were made and not started. See :mod:`runner.engine` for the order of calls."""
+
+    def __init__(
+        self,
+        project: Project,
+        containers: Sequence[ServiceContainer],
+        docker: DockerEngine,
+        projects: DockerProjects,
+        *,
+        stop_grace_seconds: float,
+    ) -> None:
+        self._project = project
+        self._docker = docker
+        self._projects = projects
+        self._grace_seconds = stop_grace_seconds
+        self._members = [_Member(each) for each in sorted(containers, key=lambda each: each.title)]
+        #: Set when nothing more is to be started.
+        self._halt = asyncio.Event()
+        #: Set when nothing more will be started.
+        self._settled = asyncio.Event()
+        #: The verdict, as soon as there is one.
+        self._over: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self._bringing_up: asyncio.Task[None] | None = None
+        self._living: asyncio.Task[Exit] | None = None
+        for member in self._members:
+            docker.adopt(member.container.id)
+
+    @property
+    def container_ids(self) -> list[str]:
+        """Of all its containers."""
+        return [member.container.id for member in self._members]
+
+    async def start(self) -> None:
+        """Start the services that need no other; the rest follows by itself.
+
+        Raises:
+            CannotRun: one of them can't be started.
+            EngineUnavailable: some of them may have been started.
+        """
+        rest = []
+        for name, service in self._project.services.items():
+            if service.needs:
+                rest.append(name)
+            else:
+                await self._start_service(name)
+        self._bringing_up = asyncio.create_task(self._bring_up(rest), name="start the other services")
+        self._living = asyncio.create_task(self._live(), name="see the services to their end")
+
+    async def output(self) -> AsyncGenerator[Frame, None]:
+        """What all services write, each line under its service's name."""
+        frames: asyncio.Queue[Frame | None] = asyncio.Queue(_MOST_FRAMES)
+        beginnings = prefixes(member.container.title for member in self._members)
+        readers = [
+            asyncio.create_task(self._read(member, PrefixedLines(beginnings[member.container.title]), frames))
+            for member in self._members
+        ]
+        left = len(readers)
+        try:
+            while left:
+                frame = await frames.get()
+                if frame is None:
+                    left -= 1
+                else:
+                    yield frame
+            for reader in readers:
+                await reader
+        finally:
+            await cancel(*readers)
+
+    async def wait(self) -> Exit:
+        """How it ended, once nothing of it runs any more.
+
+        Raises:
+            ContainerGone: somebody removed a container.
+        """
+        if self._living is None:
+            return Exit(_TERMINATED)
+        return await asyncio.shield(self._living)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Stop all of it: SIGTERM, and SIGKILL after the grace.
+
+        Raises:
+            EngineUnavailable: some of it may still run.
+        """
+        self._halt.set()
+        if self._bringing_up is not None:
+            await asyncio.wait({self._bringing_up})
+        stop_by = time.monotonic() + grace_seconds
+        for group in self._project.stop_order():
+            left = max(0.0, stop_by - time.monotonic())
+            members = [member for member in self._members if member.container.service in group]
+            await asyncio.gather(*(self._stop_member(member, left) for member in members))
+        if watching := {member.watching for member in self._members if member.watching is not None}:
+            await asyncio.wait(watching)
+        self._decide(Exit(_TERMINATED))
+
+    async def close(self) -> None:
+        """Let go of it; its containers are left alone."""
+        tasks = [self._bringing_up, self._living, *(member.watching for member in self._members)]
+        await cancel(*(task for task in tasks if task is not None))
+        if self._over.done():
+            self._over.exception()  # known to whoever waited
+        else:
+            self._over.cancel()
+
+    # Starting
+
+    async def _start_service(self, name: str) -> None:
+        for member in self._of(name):
+            await self._docker.start(member.container.id)
+            member.started.set()
+            member.watching = asyncio.create_task(self._watch(member), name=f"watch {member.container.title}")
+
+    async def _bring_up(self, names: Sequence[str]) -> None:
+        """Start these services, each as soon as what it needs is ready."""
+        try:
+            await asyncio.gather(*(self._start_when_ready(name) for name in names))
+        finally:
+            self._settled.set()
+
+    async def _start_when_ready(self, name: str) -> None:
+        try:
+            for need, condition in self._project.services[name].needs.items():
+                await unless(self._halt, self._ready(need, condition))
+            if not self._halt.is_set():
+                await self._start_service(name)
+        except Interrupted:
+            return
+        except _NotStarted as error:
+            self._decide(Exit(1, service=name, failure=f"{error}, so service '{name}' was not started"))
+        except (CannotRun, EngineUnavailable) as error:
+            self._decide(Exit(1, service=name, failure=f"Service '{name}' could not be started: {error}"))
+
+    async def _ready(self, name: str, condition: Condition) -> None:
+        for member in self._of(name):
+            await member.started.wait()
+            if condition is Condition.HEALTHY:
+                await self._healthy(member)
+            elif condition is Condition.COMPLETED:
+                await member.ended.wait()
+                if member.exit is None or member.exit.code != 0:
+                    raise _NotStarted(f"Service '{name}' failed")
+
+    async def _healthy(self, member: _Member) -> None:
+        name = member.container.service
+        while True:
+            try:
+                health = await self._projects.health(member.container.id)
+            except (EngineUnavailable, ContainerGone):
+                health = "unknown"
+            if health == "healthy":
+                return
+            if member.ended.is_set():
+                raise _NotStarted(f"Service '{name}' ended before it was healthy")
+            if health == "unhealthy":
+                raise _NotStarted(f"Service '{name}' did not become healthy")
+            if health is None:
+                raise _NotStarted(f"Service '{name}' has no health check")
+            await asyncio.sleep(_HEALTH_PAUSE_SECONDS)
+
+    # Watching
+
+    async def _watch(self, member: _Member) -> None:
+        """See one container to its end, and decide what that means for all."""
+        service = self._project.services[member.container.service]
+        try:
+            end = await self._docker.wait(member.container.id)
+        except ContainerGone as error:
+            if not self._over.done():
+                self._over.set_exception(error)
+            return
+        member.exit = replace(end, service=service.name, memory_bytes=service.memory_bytes)
+        member.ended.set()
+        if end.code != 0:
+            self._decide(member.exit)
+        elif all(other.ended.is_set() for name in self._project.last for other in self._of(name)):
+            self._decide(Exit(0, oom_killed=any(each.exit.oom_killed for each in self._members if each.exit)))
+
+    def _decide(self, verdict: Exit) -> None:
+        """The first verdict stands."""
+        if not self._over.done():
+            self._over.set_result(verdict)
+
+    async def _live(self) -> Exit:
+        await asyncio.wait({self._over})
+        await self._stop_rest()
+        return self._over.result()
+
+    async def _stop_rest(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                return await self.stop(self._grace_seconds)
+            except EngineUnavailable as error:
+                log.warning("services not stopped yet", action="execution_not_stopped", error=str(error))
+                await backoff.pause()
+
+    async def _stop_member(self, member: _Member, grace_seconds: float) -> None:
+        # Also one that is not known to run: the answer to its start may have got lost.
+        if not member.ended.is_set():
+            await self._docker.stop(member.container.id, grace_seconds)
+
+    # Output
+
+    async def _read(self, member: _Member, lines: PrefixedLines, frames: asyncio.Queue[Frame | None]) -> None:
+        try:
+            await self._started_or_settled(member)
+            if member.started.is_set():
+                async with aclosing(self._docker.output(member.container.id)) as written:
+                    async for frame in written:
+                        if content := lines.add(frame.stream, frame.content):
+                            await frames.put(Frame(frame.stream, content))
+            for stream in StreamName:
+                if content := lines.rest(stream):
+                    await frames.put(Frame(stream, content))
+        finally:
+            await frames.put(None)
+
+    async def _started_or_settled(self, member: _Member) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in (member.started, self._settled)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel(*waits)
+
+    def _of(self, service: str) -> list[_Member]:
+        return [member for member in self._members if member.container.service == service]
