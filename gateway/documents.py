@@ -32,6 +32,8 @@ class Health(_Document):
     live_runners: int
     #: Component → what is wrong with it.
     problems: dict[str, str] | None = None
+    #: What it uses of its machine → which version was found: ``compose``, where a runner is part of this process.
+    versions: dict[str, str] | None = None
 
 
 class Token(_Document):

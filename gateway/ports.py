@@ -104,6 +104,9 @@ class Health(Protocol):
     def problems(self) -> dict[str, str]:
         """Component → what is wrong with it, for people; empty where all is well. Never waits."""
 
+    def versions(self) -> dict[str, str]:
+        """What the hub uses of its machine → which version was found. Never waits."""
+
     def ready(self) -> bool:
         """Whether an execution can be accepted now."""
 

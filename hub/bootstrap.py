@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.metadata
+import shutil
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -32,8 +33,11 @@ from hub.projector import Projector
 from hub.settings import HubSettings, Settings
 from hub.state_dir import make_state_dir
 from hub.view import View
+from runner.compose_command import find_command
+from runner.compose_engine import ComposeEngine
 from runner.docker_engine import DockerEngine
-from runner.identity import load_identity
+from runner.engines import Engines
+from runner.identity import Identity, load_identity
 from runner.journal import Journal
 from runner.service import Runner
 
@@ -75,14 +79,15 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
             if not await _opened(bus, catalogues.current.pools, stop):
                 return 0
             probes: dict[str, Probe] = {"config": lambda: catalogues.problem}
+            versions: dict[str, Probe] = {}
             view = await _view(stack, hub) if Role.GATEWAY in roles else None
             tasks = await stack.enter_async_context(Supervisor())
             tasks.start("config", catalogues.run())
             tasks.start("pools", _declare_new_pools(bus, catalogues))
             if Role.RUNNER in roles:
-                await _start_runner(stack, tasks, probes, hub, bus, catalogues)
+                await _start_runner(stack, tasks, probes, versions, hub, bus, catalogues)
             if view is not None:
-                await _start_gateway(stack, tasks, probes, hub, bus, catalogues, view)
+                await _start_gateway(stack, tasks, Health(bus, probes, versions), probes, hub, bus, catalogues, view)
             _log.info("started", action="hub_started", roles=sorted(roles), version=_version())
             await tasks.wait(stop)
     _log.info("stopped", action="hub_stopped")
@@ -110,6 +115,7 @@ async def _start_runner(
     stack: AsyncExitStack,
     tasks: Supervisor,
     probes: dict[str, Probe],
+    versions: dict[str, Probe],
     hub: HubSettings,
     bus: Bus,
     catalogues: Catalogues,
@@ -119,7 +125,9 @@ async def _start_runner(
     await journal.open()
     stack.push_async_callback(journal.close)
     socket_path = hub.docker_host.removeprefix("unix://")
-    engine = DockerEngine(identity=identity, socket_path=socket_path)
+    docker = DockerEngine(identity=identity, socket_path=socket_path)
+    compose = await _compose_engine(hub, identity, docker)
+    engine = Engines(docker, compose)
     stack.push_async_callback(engine.close)
     runner = Runner(
         bus=bus,
@@ -133,6 +141,8 @@ async def _start_runner(
         ca_bundle=find_ca_bundle(hub),
     )
     probes["runner"] = lambda: runner.problem
+    probes["compose"] = lambda: compose.problem(catalogues.current)
+    versions["compose"] = lambda: compose.version
     running = tasks.start("runner", runner.run())
 
     async def stop_runner() -> None:
@@ -143,9 +153,29 @@ async def _start_runner(
     stack.push_async_callback(stop_runner)
 
 
+async def _compose_engine(hub: HubSettings, identity: Identity, docker: DockerEngine) -> ComposeEngine:
+    command = await find_command(hub.compose_command)
+    if command is None:
+        _log.info("Docker Compose not found: programs that need it will fail", action="compose_missing")
+    else:
+        _log.info("found %s", command.title, action="compose_found", command=command.words)
+    work_dir = hub.state_path / "compose"
+    # What an earlier life left there is of no use: its projects are found on Docker.
+    await asyncio.to_thread(shutil.rmtree, work_dir, ignore_errors=True)
+    return ComposeEngine(
+        identity=identity,
+        docker=docker,
+        work_dir=make_state_dir(work_dir),
+        socket_path=hub.docker_host.removeprefix("unix://"),
+        command=command,
+        configured_command=hub.compose_command,
+    )
+
+
 async def _start_gateway(
     stack: AsyncExitStack,
     tasks: Supervisor,
+    health: Health,
     probes: dict[str, Probe],
     hub: HubSettings,
     bus: Bus,
@@ -183,7 +213,7 @@ async def _start_gateway(
         endings=endings,
         cleanups=cleanups,
         fleet=Fleet(bus.leases, bus.questions),
-        health=Health(bus, probes),
+        health=health,
         accounts=users,
         api_tokens=api_tokens,
         signing_key=users.signing_key,

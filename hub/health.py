@@ -11,10 +11,13 @@ Probe = Callable[[], str | None]
 class Health:
     """Asks the parts when it is asked."""
 
-    def __init__(self, bus: Bus, probes: Mapping[str, Probe]) -> None:
-        """``probes`` maps names that people read to the parts' own words; the bus is asked anyway."""
+    def __init__(self, bus: Bus, probes: Mapping[str, Probe], versions: Mapping[str, Probe] | None = None) -> None:
+        """``probes`` maps names that people read to the parts' own words; the bus is asked anyway. ``versions`` are asked which
+        version of something they use.
+        """
         self._bus = bus
         self._probes = probes
+        self._versions = versions or {}
 
     def problems(self) -> dict[str, str]:
         """Component → what is wrong with it; empty where all is well."""
@@ -23,6 +26,10 @@ class Health:
         if state.problem or not state.connected:
             found["bus"] = state.problem or "not connected"
         return found
+
+    def versions(self) -> dict[str, str]:
+        """What is used by this process and not part of it → which version was found."""
+        return {name: version for name, probe in self._versions.items() if (version := probe())}
 
     def ready(self) -> bool:
         """Whether an execution can be accepted now: that takes the bus, and nothing else."""

@@ -70,6 +70,10 @@ class HubSettings(BaseSettings):
     )
     #: A file of CA certificates for pip and programs in containers, or ``none``; by default that of this machine's pip.
     ca_bundle: Path | None = Field(default=None, validation_alias=_from("HUB_CA_BUNDLE"))
+    #: The command line of Docker Compose, as one types it; by default ``docker compose``, or else ``docker-compose``.
+    compose_command: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, validation_alias=_from("HUB_COMPOSE_COMMAND")
+    )
     #: Seconds that programs may still run after SIGTERM reached the runner.
     stop_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=5.0, validation_alias=_from("HUB_STOP_SECONDS"))
 

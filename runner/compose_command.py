@@ -55,7 +55,7 @@ class ComposeCommand:
     @property
     def title(self) -> str:
         """For people."""
-        return f"{shlex.join(self.words)} {self.version}"
+        return f"{'docker-compose' if self.is_v1 else 'docker compose'} {self.version}"
 
 
 async def find_command(configured: str | None = None) -> ComposeCommand | None:

@@ -32,6 +32,7 @@ from runner.engine import ContainerState, Exit, Found, Frame, Prepared
 from runner.errors import AlreadyStarted, CannotRun, OutOfOrder
 from runner.identity import Identity
 from runner.run_spec import container_name
+from schemas.catalogue import Catalogue
 from schemas.reasons import Reason
 
 log = structlog.get_logger()
@@ -44,6 +45,12 @@ _CREATE_SECONDS = 300.0
 _LATE_SECONDS = 1.0
 _LONGEST_MODEL = 4 * 1024 * 1024
 _WARNING = re.compile(r'level=warning msg="(?P<v2>.*)"$|^WARNING: (?P<v1>.*)$')
+
+#: What Compose says of its progress.
+_PROGRESS = re.compile(
+    r"^(?:Network|Volume|Container|Service|Image) .* (?:Creat|Build|Built|Pull|Wait|Recreat)\w*$|^Creating .* \.\.\.(?: done)?$"
+    r"|^Creating (?:network|volume) "
+)
 
 MISSING = (
     "Docker Compose was not found: install the plugin of docker compose (docker-compose-plugin or docker-compose-v2)"
@@ -79,6 +86,16 @@ class ComposeEngine:
         self._runs: dict[str, ComposeRun] = {}
         #: Attempts for which Docker may still be making something.
         self._unsettled: set[str] = set()
+
+    @property
+    def version(self) -> str | None:
+        """The Compose that was found, for people; ``None`` where none was."""
+        return self.command.title if self.command else None
+
+    def problem(self, catalogue: Catalogue) -> str | None:
+        """What keeps programs of this catalogue from running, for people; ``None`` where nothing does."""
+        waiting = [program.id for program in catalogue if program.enabled and program.path_docker_compose_run]
+        return f"{MISSING}. Programs that need it: {', '.join(waiting)[:300]}" if waiting and self.command is None else None
 
     async def prepare(self, spec: ComposeSpec) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""
@@ -272,7 +289,8 @@ def _state_of(states: list[str]) -> ContainerState:
 
 
 def _last_words(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not _WARNING.search(line)]
+    stripped = (line.strip() for line in text.splitlines())
+    lines = [line for line in stripped if line and not _WARNING.search(line) and not _PROGRESS.search(line)]
     return "\n".join(lines[-15:])[-2000:] or "it said nothing"
 
 

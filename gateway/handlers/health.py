@@ -20,6 +20,8 @@ async def show(request: web.Request) -> web.Response:
         raise Refused(problems.not_ready(wrong))
     health: dict[str, Any] = {"status": "degraded" if wrong else "healthy", "timestamp": utc_now().isoformat()}
     health["live_runners"] = request.app[FLEET].size()
+    if versions := request.app[HEALTH].versions():
+        health["versions"] = versions
     if wrong:
         health["problems"] = wrong
     return json_answer(health)

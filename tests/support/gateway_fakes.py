@@ -218,6 +218,10 @@ class FakeHealth:
     def __init__(self) -> None:
         self.wrong: dict[str, str] = {}
         self.can_accept = True
+        self.found: dict[str, str] = {}
+
+    def versions(self) -> dict[str, str]:
+        return self.found
 
     def problems(self) -> dict[str, str]:
         return self.wrong

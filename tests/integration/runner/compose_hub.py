@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from runner.compose_engine import ComposeEngine
 from runner.docker_engine import DockerEngine
 from runner.engines import Engines
 from runner.identity import Identity
-from schemas.catalogue import Catalogue
 from tests.support.compose import Compose
 from tests.support.docker import SOCKET, docker
 from tests.support.runner_fixtures import Hub, make_hub, make_program
@@ -70,13 +69,6 @@ class ComposeHub:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text), encoding="utf-8")
         return hub
-
-    def catalogue(self, hub: Hub) -> Catalogue:
-        """The catalogue as it is."""
-        return hub.catalogues.current
-
-
-MakeComposeHub = Callable[..., Hub]
 
 
 def remove_built_images(identity: Identity) -> None:

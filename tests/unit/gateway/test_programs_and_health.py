@@ -52,6 +52,12 @@ async def test_p2_health_is_open_and_stamps_utc(stranger: Client) -> None:
     assert datetime.fromisoformat(body["timestamp"]).utcoffset() == timedelta(0)
 
 
+async def test_health_says_which_compose_was_found(stranger: Client, world: World) -> None:
+    world.health.found = {"compose": "docker compose 2.26.1"}
+
+    assert (await (await stranger.get("/health")).json())["versions"] == {"compose": "docker compose 2.26.1"}
+
+
 async def test_p16_m38_what_is_wrong_makes_health_degraded_and_still_200(stranger: Client, world: World) -> None:
     world.health.wrong = {"bus": "not connected"}
     world.catalogues.problem = "config.yaml, line 3: no"
