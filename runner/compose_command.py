@@ -22,7 +22,7 @@ _PROBE_SECONDS = 30.0
 #: Seconds that a process which was told to end gets before it is killed.
 _TERM_SECONDS = 10.0
 #: Bytes kept of what a process writes: the first ones of stdout, the last ones of stderr.
-_MOST_STDOUT = 4 * 1024 * 1024
+_MOST_STDOUT = 2 * 1024 * 1024
 _MOST_STDERR = 64 * 1024
 _VERSION = re.compile(rb"v?(\d+\.\d+\S*)\s*")
 

@@ -43,7 +43,7 @@ _RESOLVE_SECONDS = 60.0
 _CREATE_SECONDS = 300.0
 #: Seconds after which what Docker was just making, when Compose was ended in the middle, is there to be removed.
 _LATE_SECONDS = 1.0
-_LONGEST_MODEL = 4 * 1024 * 1024
+_LONGEST_MODEL = 1024 * 1024
 _WARNING = re.compile(r'level=warning msg="(?P<v2>.*)"$|^WARNING: (?P<v1>.*)$')
 
 #: What Compose says of its progress.
@@ -216,7 +216,7 @@ class ComposeEngine:
         if done.code != 0:
             raise refused(spec, [_last_words(text)])
         try:
-            resolved = read_yaml(done.stdout, longest=_LONGEST_MODEL)
+            resolved = await asyncio.to_thread(read_yaml, done.stdout, longest=_LONGEST_MODEL)
         except BadYaml as error:
             raise refused(spec, [str(error)]) from error
         return make_project(resolved, spec, working_copy=into), _warnings(text)

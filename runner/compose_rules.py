@@ -34,7 +34,7 @@ _LEFT_OUT = frozenset(
 _MUST_BE_OFF = frozenset({"privileged", "oom_kill_disable", "use_api_socket"})
 
 _PORT = re.compile(
-    r"(?:(?P<ip>[0-9.]+|\[[0-9A-Fa-f:]+\]):)?(?:(?P<published>[0-9-]*):)?(?P<target>[0-9-]+)(?:/(?P<protocol>tcp|udp|sctp))?"
+    r"(?:(?P<ip>[0-9]+(?:\.[0-9]+){3}|\[[0-9A-Fa-f:]+\]):)?(?:(?P<published>[0-9-]*):)?(?P<target>[0-9-]+)(?:/(?P<protocol>tcp|udp|sctp))?"
 )
 _HARMLESS_MOUNT_OPTIONS = frozenset(
     {"ro", "rw", "z", "Z", "nocopy", "consistent", "cached", "delegated", "rprivate", "private"}

@@ -27,10 +27,10 @@ class _Loader(yaml.SafeLoader):
 
     # Of its own: what is registered below must not reach other users of the library.
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - the base class has it so
-    yaml_constructors = {  # noqa: RUF012
+    yaml_constructors = {
         f"tag:yaml.org,2002:{tag}": yaml.SafeLoader.yaml_constructors[f"tag:yaml.org,2002:{tag}"]
         for tag in ("null", "bool", "float", "str", "seq")
-    }
+    } | {None: yaml.SafeLoader.yaml_constructors[None]}  # which refuses every other tag
 
 
 for _tag, _pattern, _first in (

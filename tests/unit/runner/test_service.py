@@ -106,8 +106,8 @@ async def test_a_program_is_found_by_its_key_and_told_by_its_id_p5(tmp_path: Pat
         ({"enabled": False}, Reason.DISABLED, "Program 'example' is disabled"),
         (
             {"path_docker_compose_run": "compose.yml"},
-            Reason.UNSUPPORTED,
-            "Program 'example' is run by a Compose file, which this runner can't do",
+            Reason.COMPOSE_FILE_NOT_FOUND,
+            None,
         ),
         ({"docker_image": "No Image"}, Reason.IMAGE_INVALID, None),
         ({"main_file": "../x"}, Reason.INVALID_PATH, None),
