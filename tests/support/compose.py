@@ -1,5 +1,6 @@
 """Docker Compose in both versions, side by side, below .build."""
 
+import asyncio
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.docker import docker
+from tests.support.wait import eventually
 
 ROOT = Path(__file__).parents[2]
 V2 = ROOT / ".build" / "docker-config" / "cli-plugins" / "docker-compose"
@@ -47,3 +49,12 @@ def left_of(execution_id: str) -> list[str]:
         *docker("network", "ls", "--quiet", label).split(),
         *docker("volume", "ls", "--quiet", label).split(),
     ]
+
+
+async def nothing_left_of(execution_id: str) -> None:
+    """Wait until all of it is removed."""
+
+    async def left() -> list[str]:
+        return await asyncio.to_thread(left_of, execution_id)
+
+    await eventually(left, lambda seen: seen == [], within_seconds=30)

@@ -56,6 +56,9 @@ def docker_instance() -> Iterator[str]:
     yield INSTANCE
     if left := containers(instance=INSTANCE):
         docker("rm", "--force", "--volumes", *left)
+    for kind in ("network", "volume"):  # of Compose projects
+        if left := docker(kind, "ls", "--quiet", f"--filter=label={labels.INSTANCE}={INSTANCE}").split():
+            docker(kind, "rm", *left)
 
 
 @pytest.fixture(scope="session")

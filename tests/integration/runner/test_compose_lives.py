@@ -14,7 +14,7 @@ from tests.integration.runner.compose_hub import (
     engines_of,
     nothing_built_stays,
 )
-from tests.support.compose import compose_v2, left_of
+from tests.support.compose import compose_v2, left_of, nothing_left_of
 from tests.support.docker import docker
 from tests.support.wait import eventually
 
@@ -27,15 +27,6 @@ LONG = {
     },
     "volumes": {"data": {}},
 }
-
-
-async def nothing_left_of(execution_id: str) -> None:
-    """Wait until all of it is removed."""
-
-    async def left() -> list[str]:
-        return await asyncio.to_thread(left_of, execution_id)
-
-    await eventually(left, lambda seen: seen == [])
 
 
 async def test_a_runner_that_was_killed_finds_what_it_had_started_and_makes_an_end_of_it_k5_b17(

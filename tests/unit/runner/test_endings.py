@@ -71,3 +71,17 @@ def test_what_keeps_a_program_from_running_h4(
 
 def test_a_program_may_run_after_an_action_that_ended_well_h4() -> None:
     assert not_let_run(Exit(0), interruption=None, limit_seconds=1) is None
+
+
+def test_the_service_whose_end_it_is_is_named_k10() -> None:
+    out_of_memory = Exit(137, oom_killed=True, service="db", memory_bytes=32 * 1024**2)
+    unhealthy = Exit(1, service="app", failure="Service 'db' did not become healthy, so service 'app' was not started")
+    endings = [
+        ran(exit_, interruption=None, memory_bytes=1024**3, stderr=b"")
+        for exit_ in (Exit(7, service="app"), out_of_memory, unhealthy)
+    ]
+    assert [(ending.reason, ending.exit_code, ending.message) for ending in endings] == [
+        (Reason.EXIT_CODE, 7, "Service 'app' exited with code 7"),
+        (Reason.OUT_OF_MEMORY, 137, "Service 'db' ran out of memory: its limit is 32m (memory_limit)"),
+        (Reason.START_FAILED, 1, unhealthy.failure),
+    ]
