@@ -6,7 +6,7 @@ from runner import labels
 from runner.compose_engine import ComposeEngine
 from runner.compose_spec import ComposeSpec
 from runner.docker_engine import DockerEngine
-from runner.engine import Exit, Found, Frame, Prepared, Spec
+from runner.engine import Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
 from runner.run_spec import container_name
 from runner.steps import Step
 
@@ -20,9 +20,9 @@ class Engines:
         #: Attempts that were prepared here → whether Compose runs them.
         self._by_compose: dict[str, bool] = {}
 
-    async def ping(self) -> None:
+    async def ping(self) -> str:
         """See :meth:`runner.engine.Engine.ping`."""
-        await self._docker.ping()
+        return await self._docker.ping()
 
     async def prepare(self, spec: Spec) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""
@@ -71,6 +71,14 @@ class Engines:
         containers = [found for found in await self._docker.list_ours() if not _is_of_a_project(found)]
         projects = await self._compose.list_ours()
         return list({found.name: found for found in (*projects, *containers)}.values())
+
+    async def list_running(self) -> list[RunningContainer]:
+        """See :meth:`runner.engine.Engine.list_running`. Those of Compose projects are containers like all others."""
+        return await self._docker.list_running()
+
+    async def tail(self, container_id: str, lines: int, most_bytes: int) -> Tail:
+        """See :meth:`runner.engine.Engine.tail`."""
+        return await self._docker.tail(container_id, lines, most_bytes)
 
     async def close(self) -> None:
         """See :meth:`runner.engine.Engine.close`."""
