@@ -31,8 +31,10 @@ from runner.docker_projects import DockerProjects, ServiceContainer
 from runner.engine import ContainerState, Exit, Found, Frame, Prepared
 from runner.errors import AlreadyStarted, CannotRun, OutOfOrder
 from runner.identity import Identity
+from runner.preparation import NOBODY, Listener, Stage
 from runner.run_spec import container_name
 from schemas.catalogue import Catalogue
+from schemas.events import Phase
 from schemas.reasons import Reason
 
 log = structlog.get_logger()
@@ -97,7 +99,7 @@ class ComposeEngine:
         waiting = [program.id for program in catalogue if program.enabled and program.path_docker_compose_run]
         return f"{MISSING}. Programs that need it: {', '.join(waiting)[:300]}" if waiting and self.command is None else None
 
-    async def prepare(self, spec: ComposeSpec) -> Prepared:
+    async def prepare(self, spec: ComposeSpec, listener: Listener = NOBODY) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""
         command = await self._find_command()
         await self._remove_never_started(spec)
@@ -105,10 +107,11 @@ class ComposeEngine:
         await asyncio.to_thread(_fresh_folder, work)
         project, warnings = await self._resolve(command, spec, work)
         for image in sorted({service.image for service in project.services.values() if service.image}):
-            await self._images.ensure(image)
+            await self._images.ensure(image, listener)
         file = work / "compose.json"
         await asyncio.to_thread(file.write_bytes, as_yaml(project.document))
         if project.is_built:
+            await listener.progress(Stage(Phase.BUILD, "Building the images of the Compose file"))
             await self._build(command, spec, project, work)
         self._unsettled.add(spec.name)
         await self._check_sources(spec, project)

@@ -15,7 +15,8 @@ from runner.compose_source import read_source, usable_env
 from runner.compose_spec import ComposeSpec, Place
 from runner.compose_yaml import LONGEST_FILE, BadYaml
 from runner.errors import CannotRun
-from runner.program_files import folder_of, open_beneath, parse_env
+from runner.open_beneath import open_beneath
+from runner.program_files import folder_of, parse_env
 from schemas.programs import Program
 from schemas.reasons import Reason
 

@@ -7,6 +7,7 @@ from runner.compose_engine import ComposeEngine
 from runner.compose_spec import ComposeSpec
 from runner.docker_engine import DockerEngine
 from runner.engine import Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
+from runner.preparation import NOBODY, Listener
 from runner.run_spec import container_name
 from runner.steps import Step
 
@@ -24,10 +25,12 @@ class Engines:
         """See :meth:`runner.engine.Engine.ping`."""
         return await self._docker.ping()
 
-    async def prepare(self, spec: Spec) -> Prepared:
+    async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""
         self._by_compose[spec.name] = isinstance(spec, ComposeSpec)
-        return await (self._compose.prepare(spec) if isinstance(spec, ComposeSpec) else self._docker.prepare(spec))
+        if isinstance(spec, ComposeSpec):
+            return await self._compose.prepare(spec, listener)
+        return await self._docker.prepare(spec, listener)
 
     async def start(self, name: str, step: Step = Step.PROGRAM, *, exit_code: int = 0) -> None:
         """See :meth:`runner.engine.Engine.start`."""
