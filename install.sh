@@ -148,7 +148,7 @@ if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>
 tools/docker_engine.sh $yes
 tools/python_env.sh >"$(mktemp -d)/python_env" 2>&1 &
 environment=$!
-tools/image.sh "$BASE_IMAGE" Dockerfile.base .
+tools/base_image.sh
 step "waiting for the virtual environment"
 wait "$environment" || { tools/python_env.sh || die "the virtual environment could not be made"; }
 

@@ -6,7 +6,8 @@ VENV="$ROOT/.venv"
 BUILD="$ROOT/.build"
 DEBIAN_SUITE=bookworm
 DEBIAN_IMAGE=pyexecutorhub-debian:$DEBIAN_SUITE
-BASE_IMAGE=pyexecutorhub-base
+BASE_IMAGE=${BASE_IMAGE:-pyexecutorhub-base}
+RABBITMQ_IMAGE=${RABBITMQ_IMAGE:-pyexecutorhub-rabbitmq}
 
 say()  { printf '%s\n' "$*"; }
 step() { printf '==> %s\n' "$*"; }
