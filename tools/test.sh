@@ -10,8 +10,8 @@ tools/python_env.sh dev
 # The documented commands are run as they stand.
 for command in curl jq; do have "$command" || apt_install "$command"; done
 tools/docker_engine.sh --yes
-tools/image.sh "$BASE_IMAGE" Dockerfile.base .
-tools/image.sh pyexecutorhub-test-rabbitmq:local tests/support/rabbitmq/Dockerfile tests/support/rabbitmq
+tools/base_image.sh
+tools/rabbitmq_image.sh
 tools/compose.sh
 tools/compose.sh --v1
 step "set-up took $((SECONDS - started)) s"

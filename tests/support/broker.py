@@ -1,8 +1,8 @@
 """A real RabbitMQ for the tests: one server a session, one virtual host a test.
 
-The server is a container of the image that tools/image.sh builds, or, where ``HUB_TEST_AMQP_URL`` is set, the one at that
-address. There is one virtual host then, the one of the address, whose ``hub.*`` exchanges and queues are deleted before each
-use: name one that nobody else uses.
+The server is a container of the fleet's own image, which tools/rabbitmq_image.sh builds, or, where ``HUB_TEST_AMQP_URL`` is set,
+the one at that address. There is one virtual host then, the one of the address, whose ``hub.*`` exchanges and queues are deleted
+before each use: name one that nobody else uses.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import pytest
 from bus import topology
 from tests.support.ports import free_port
 
-IMAGE = "pyexecutorhub-test-rabbitmq:local"
+IMAGE = "pyexecutorhub-rabbitmq"
 _LABEL = "io.pyexecutorhub.test.owner-pid"
 _AMQP_PORT = 5672
 #: Virtual hosts that are made at a time: each call of the server's command line tool takes seconds, whatever it does.
@@ -78,7 +78,10 @@ class OwnBroker(Broker):
         # A fixed port: after a restart the server must be where it was.
         self.port = free_port()
         self._container: Any = (
-            DockerContainer(IMAGE).with_bind_ports(_AMQP_PORT, self.port).with_kwargs(labels={_LABEL: str(os.getpid())})
+            DockerContainer(IMAGE)
+            .with_bind_ports(_AMQP_PORT, self.port)
+            .with_envs(RABBITMQ_DEFAULT_USER="hub", RABBITMQ_DEFAULT_PASS="hub")
+            .with_kwargs(labels={_LABEL: str(os.getpid())})
         )
         self._is_created = False
         self._vhosts: list[str] = []
