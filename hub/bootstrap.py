@@ -3,6 +3,7 @@
 import asyncio
 import importlib.metadata
 import shutil
+import socket
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -30,13 +31,16 @@ from hub.health import Health, Probe
 from hub.lifecycle import Supervisor, stop_on_signals
 from hub.pid_file import pid_file
 from hub.projector import Projector
+from hub.pulse import Pulse
 from hub.settings import HubSettings, Settings
 from hub.state_dir import make_state_dir
 from hub.view import View
 from runner.compose_command import find_command
 from runner.compose_engine import ComposeEngine
 from runner.docker_engine import DockerEngine
+from runner.docker_mounts import host_folder
 from runner.engines import Engines
+from runner.errors import EngineUnavailable
 from runner.identity import Identity, load_identity
 from runner.journal import Journal
 from runner.service import Runner
@@ -45,6 +49,10 @@ _log = structlog.get_logger()
 
 #: Seconds that a start waits for the long-lived tokens to be read.
 _TOKENS_SECONDS = 5.0
+
+
+#: Value of HOST_PROJECT_DIR that has the engine asked.
+AUTO = Path("auto")
 
 
 class Role(StrEnum):
@@ -85,9 +93,13 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
             tasks.start("config", catalogues.run())
             tasks.start("pools", _declare_new_pools(bus, catalogues))
             if Role.RUNNER in roles:
+                if hub.host_project_dir == AUTO:
+                    hub = hub.model_copy(update={"host_project_dir": await _host_project_dir(hub, stop)})
                 await _start_runner(stack, tasks, probes, versions, hub, bus, catalogues)
             if view is not None:
                 await _start_gateway(stack, tasks, Health(bus, probes, versions), probes, hub, bus, catalogues, view)
+            # A mistake in config.yaml is no reason to call the process unwell: it goes on with the last good one.
+            tasks.start("pulse", Pulse(state_dir, Health(bus, probes | {"config": lambda: None}, versions).problems).run())
             _log.info("started", action="hub_started", roles=sorted(roles), version=_version())
             await tasks.wait(stop)
     _log.info("stopped", action="hub_stopped")
@@ -235,6 +247,18 @@ async def _opened(bus: Bus, pools: frozenset[str], stop: asyncio.Event) -> bool:
         else:
             return True
     return False
+
+
+async def _host_project_dir(hub: HubSettings, stop: asyncio.Event) -> Path | None:
+    """Where the engine's host has the project's folder, asked until the engine answers or somebody asks to stop."""
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            return await host_folder(hub.docker_host.removeprefix("unix://"), socket.gethostname(), hub.project_path)
+        except EngineUnavailable as error:
+            _log.warning("waiting for the engine", action="engine_awaited", error=str(error))
+            await backoff.pause()
+    return None
 
 
 async def _declare_new_pools(bus: Bus, catalogues: Catalogues) -> None:

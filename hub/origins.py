@@ -62,6 +62,8 @@ def hub_settings(hub: HubSettings, flags: Mapping[str, Any]) -> Iterator[Origin]
         names = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else []
         variable = _set_variable([str(alias) for alias in names])
         source = "flag" if flags.get(name) is not None else _variable(variable) if variable else "default"
+        if name == "bus_url" and hub.bus_url_file is not None:
+            source = f"file {hub.bus_url_file}"
         yield Origin(name, shown, source)
 
 

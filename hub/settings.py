@@ -39,12 +39,14 @@ class HubSettings(BaseSettings):
     config: Path | None = Field(default=None, validation_alias=_from("HUB_CONFIG"))
     #: Folder of programs and actions; by default that of config.yaml.
     project_dir: Path | None = Field(default=None, validation_alias=_from("HUB_PROJECT_DIR", "PROJECT_DIR"))
-    #: The same folder as the Docker engine's host sees it, where the runner is itself in a container.
+    #: The same folder as the Docker engine's host sees it, where the runner is itself in a container; ``auto`` asks the engine.
     host_project_dir: Path | None = Field(default=None, validation_alias=_from("HUB_HOST_PROJECT_DIR", "HOST_PROJECT_DIR"))
     #: Everything the hub must remember: credentials, bus, journal, view. By default ``.hub`` beside config.yaml.
     state_dir: Path | None = Field(default=None, validation_alias=_from("HUB_STATE_DIR"))
     #: ``embedded``, or ``amqp://user:password@host/vhost``.
     bus_url: SecretStr = Field(default=SecretStr("embedded"), validation_alias=_from("HUB_BUS_URL"))
+    #: A file that holds the address of the bus, and wins over it: passwords need not be in an environment.
+    bus_url_file: Path | None = Field(default=None, validation_alias=_from("HUB_BUS_URL_FILE"))
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
         default="INFO", validation_alias=_from("HUB_LOG_LEVEL")
     )
@@ -147,7 +149,7 @@ def load_settings(**flags: Any) -> Settings:
     """
     try:
         return Settings(
-            hub=HubSettings(**{name: value for name, value in flags.items() if value is not None}),
+            hub=_with_bus_url(HubSettings(**{name: value for name, value in flags.items() if value is not None})),
             overrides=ProgramOverrides().model_dump(exclude_none=True),
             fallbacks=SeedVariables().model_dump(exclude_none=True),
         )
@@ -157,3 +159,15 @@ def load_settings(**flags: Any) -> Settings:
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise SettingsError(f"these settings can't be used:\n{problems}") from error
+
+
+def _with_bus_url(hub: HubSettings) -> HubSettings:
+    """The same, with the address of the bus from its file where there is one."""
+    if hub.bus_url_file is None:
+        return hub
+    try:
+        address = hub.bus_url_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(f"HUB_BUS_URL_FILE: {hub.bus_url_file} can't be read ({reason})") from error
+    return hub.model_copy(update={"bus_url": SecretStr(address)})

@@ -126,3 +126,14 @@ def test_o3_the_port_is_8001_or_what_api_port_says(monkeypatch: pytest.MonkeyPat
     assert load_settings().hub.api_port == 8001
     monkeypatch.setenv("API_PORT", "9000")
     assert load_settings().hub.api_port == 9000
+
+
+def test_the_address_of_the_bus_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "url").write_text("amqp://runner:secret@broker/hub\n", encoding="utf-8")
+    monkeypatch.setenv("HUB_BUS_URL", "embedded")
+    monkeypatch.setenv("HUB_BUS_URL_FILE", str(tmp_path / "url"))
+    assert load_settings().hub.bus_url.get_secret_value() == "amqp://runner:secret@broker/hub"
+
+    monkeypatch.setenv("HUB_BUS_URL_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(SettingsError, match=r"HUB_BUS_URL_FILE: .*nowhere can't be read \(No such file or directory\)"):
+        load_settings()
