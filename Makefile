@@ -1,7 +1,10 @@
-.PHONY: test check features lock
+.PHONY: test test-full check features lock
 
 test:   ## everything, from nothing: environment, Docker engine, images, RabbitMQ, all tests
 	@tools/test.sh
+
+test-full: ## what is slow: LibreOffice, and the fleet's build and run
+	@tools/test.sh --full
 
 check:  ## style, types and unit tests: seconds
 	@tools/check.sh

@@ -2,18 +2,22 @@
 # Installs and starts the hub on this machine. Running it again is safe and quick.
 #   ./install.sh [--yes]    set everything up, start the hub, run test_script and show its output
 #   ./install.sh --systemd  the same, and the hub starts with the machine from now on
-#   ./install.sh stop       end the hub and its containers; the Docker daemon stays
+#   ./install.sh --compose  the fleet of docker-compose.yml instead: RabbitMQ, a gateway and two runners in containers
+#   ./install.sh --full     with LibreOffice for programs; a fleet always has it
+#   ./install.sh stop       end the hub, or the fleet, and its containers; the Docker daemon stays
 set -euo pipefail
 . "$(dirname "$0")/tools/lib.sh"
 cd "$ROOT"
 
-usage() { sed -n '2,5s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
 
-yes='' command=install systemd=''
+yes='' command=install systemd='' full=''
 for argument in "$@"; do
     case $argument in
         --yes | -y) yes=--yes ;;
         --systemd) systemd=yes ;;
+        --compose) command=fleet ;;
+        --full) full=--full ;;
         stop) command=stop ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; die "unknown argument: $argument" ;;
@@ -25,13 +29,6 @@ state=${HUB_STATE_DIR:-$ROOT/.hub}
 pid_file="$state/hub.pid"
 unit=pyexecutorhub.service
 log_file="$state/hub.log"
-
-# The value of a variable: the environment's, else that of .env, else the default.
-setting() {
-    local value=${!1:-}
-    if [ -z "$value" ] && [ -f .env ]; then value=$(sed -n "s/^$1=//p" .env | tail -n 1 | tr -d "\"'"); fi
-    printf '%s' "${value:-$2}"
-}
 
 # The hub that our pid file names, if that process is still ours: pids are used again.
 hub_pid() {
@@ -117,11 +114,23 @@ start_hub() {
     die "the hub did not start: $state/hub.out and $log_file say why"
 }
 
+show_examples() {
+    cat <<END
+
+  TOKEN=\$(curl -s -X POST $address/auth/login -H 'Content-Type: application/json' \\
+    -d '{"username": "…", "password": "…"}' | python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])')
+  curl -H "Authorization: Bearer \$TOKEN" $address/programs
+  curl -X POST "$address/execute?wait=30" -H "Authorization: Bearer \$TOKEN" -H 'Content-Type: application/json' \\
+    -d '{"program_id": "example_script", "parameters": {"name": "you"}}'
+END
+}
+
 port=$(setting API_PORT 8001)
 address="http://127.0.0.1:$port"
 
 if [ "$command" = stop ]; then
     stop_hub
+    if have docker; then tools/fleet.sh stop; fi
     exit 0
 fi
 
@@ -142,13 +151,22 @@ API_PORT=$port
 END
 fi
 
+if [ "$command" = fleet ]; then
+    [ -z "$systemd" ] || die "--systemd and --compose: a fleet starts with the Docker daemon by itself"
+    if hub_pid >/dev/null; then die "a hub of this folder runs on $address: ./install.sh stop  ends it"; fi
+    tools/docker_engine.sh $yes
+    tools/fleet.sh up
+    show_examples
+    exit 0
+fi
+
 # The environment takes its time from the package index, the engine and its images from Debian's packages: both at once.
 # apt itself admits one at a time, so what either needs of it comes first.
 if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then apt_install python3 python3-venv; fi
 tools/docker_engine.sh $yes
 tools/python_env.sh >"$(mktemp -d)/python_env" 2>&1 &
 environment=$!
-tools/base_image.sh
+tools/base_image.sh $full
 step "waiting for the virtual environment"
 wait "$environment" || { tools/python_env.sh || die "the virtual environment could not be made"; }
 
@@ -185,11 +203,4 @@ END
 if [ -d /run/systemd/system ] && [ -z "$systemd" ]; then
     say "To start it with the machine from now on: ./install.sh stop && ./install.sh --systemd"
 fi
-cat <<END
-
-  TOKEN=\$(curl -s -X POST $address/auth/login -H 'Content-Type: application/json' \\
-    -d '{"username": "…", "password": "…"}' | python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])')
-  curl -H "Authorization: Bearer \$TOKEN" $address/programs
-  curl -X POST "$address/execute?wait=30" -H "Authorization: Bearer \$TOKEN" -H 'Content-Type: application/json' \\
-    -d '{"program_id": "example_script", "parameters": {"name": "you"}}'
-END
+show_examples

@@ -3,7 +3,8 @@
 A test belongs to the rows whose ids begin or end its name (``test_a1_a2_…``, ``…_r8``), or begin its docstring
 (``\"\"\"A1, A2\"\"\"``).
 
-    python -m tests.features            one line per row, from the results of the last ``make test``; 1 where one is not shown
+    python -m tests.features            one line per row, from the last results; 1 where one is not shown. A row whose tests are
+                                        all in a suite that was not run says which: ``make test``, or ``make test-full``
     python -m tests.features --write    docs/features.md anew
 """
 
@@ -11,12 +12,15 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "features.md"
 RESULTS = ROOT / ".build" / "features"
+#: The suites, by the folder of their results: what ``make test`` runs, and what is too slow for it and in tests/full.
+TEST, FULL = "test", "test-full"
 
 FEATURES = {
     "A1": "A user name and a password are made at the first start, shown once, and survive restarts; presets win",
@@ -140,6 +144,14 @@ FEATURES = {
 #: Rows that are only partly true so far, whatever tests they have.
 IN_PART: frozenset[str] = frozenset()
 
+#: What is said of a row that is not simply red.
+PASSED = "passed"
+NOT_BUILT = "not built yet"
+IN_PART_ONLY = "passed, but built only in part"
+ELSEWHERE = "in make"
+
+T = TypeVar("T")
+
 _BEGINNING = re.compile(r"test_((?:[a-z]\d+_)+)")
 _END = re.compile(r"(?:_[a-z]\d+)+$")
 _DOCSTRING = re.compile(r"((?:[A-Z]\d+)(?:, [A-Z]\d+)*)")
@@ -157,12 +169,24 @@ def rows_of(name: str, docstring: str | None) -> list[str]:
 
 def written_tests() -> dict[str, list[str]]:
     """Row → the tests that are written for it, by their names, in order."""
-    found: dict[str, set[str]] = {row: set() for row in FEATURES}
+    return {row: sorted(names) for row, names in _found(lambda _, name: name).items()}
+
+
+def suites() -> dict[str, set[str]]:
+    """Row → the suites that have tests for it."""
+    return {
+        row: {FULL if path.is_relative_to(ROOT / "tests" / "full") else TEST for path in paths}
+        for row, paths in _found(lambda path, _: path).items()
+    }
+
+
+def _found(what: Callable[[Path, str], T]) -> dict[str, set[T]]:
+    found: dict[str, set[T]] = {row: set() for row in FEATURES}
     for path in (ROOT / "tests").rglob("test_*.py"):
         for function in _functions(ast.parse(path.read_text(encoding="utf-8"))):
             for row in rows_of(function.name, ast.get_docstring(function)):
-                found[row].add(function.name)
-    return {row: sorted(names) for row, names in found.items()}
+                found[row].add(what(path, function.name))
+    return found
 
 
 def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -176,7 +200,7 @@ def document() -> str:
     lines = [
         "# Features of the seed, and the tests that show them",
         "",
-        "Made by `make features` from `tests/features.py`; `make test` prints how each row did.",
+        "Made by `make features` from `tests/features.py`; `make test` and `make test-full` print how each row did.",
         "",
         "| id | what | tests |",
         "| --- | --- | --- |",
@@ -190,10 +214,31 @@ def document() -> str:
 def outcomes(results: Path) -> dict[str, set[str]]:
     """Row → how its tests ended, over all sessions that left their results there."""
     found: dict[str, set[str]] = {row: set() for row in FEATURES}
-    for path in results.glob("*.json"):
+    for path in results.glob("*/*.json"):
         for row, how in json.loads(path.read_text(encoding="utf-8")).items():
             found[row] |= set(how)
     return found
+
+
+def verdicts(how: Mapping[str, set[str]], written_in: Mapping[str, set[str]], ran: set[str]) -> dict[str, str]:
+    """Row → what is said of it.
+
+    Args:
+        how: row → how its tests ended.
+        written_in: row → the suites that have tests for it.
+        ran: the suites that left results.
+    """
+    return {row: _verdict(row, how[row], written_in[row], ran) for row in FEATURES}
+
+
+def _verdict(row: str, how: set[str], written_in: set[str], ran: set[str]) -> str:
+    if not written_in:
+        return NOT_BUILT
+    if how == {"passed"}:
+        return IN_PART_ONLY if row in IN_PART else PASSED
+    if how:
+        return ", ".join(sorted(how - {"passed"}))
+    return "not run" if written_in & ran else f"{ELSEWHERE} {min(written_in)}"
 
 
 def main(arguments: list[str]) -> int:
@@ -202,23 +247,16 @@ def main(arguments: list[str]) -> int:
         DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(document(), encoding="utf-8")
         return 0
-    written = written_tests()
-    bad = missing = 0
-    for row, how in outcomes(RESULTS).items():
-        if not written[row]:
-            said = "not built yet"
-            missing += 1
-        elif how == {"passed"} and row in IN_PART:
-            said = "passed, but built only in part"
-            missing += 1
-        elif how == {"passed"}:
-            said = "passed"
-        else:
-            said = "not run" if not how else ", ".join(sorted(how - {"passed"}))
-            bad += 1
-        sys.stdout.write(f"{row:<4} {FEATURES[row]}: {said}\n")
-    sys.stdout.write(f"{len(FEATURES) - bad - missing} of {len(FEATURES)} rows shown, {missing} not built yet, or in part\n")
-    return 1 if bad else 0
+    ran = {suite for suite in (TEST, FULL) if (RESULTS / suite).is_dir()}
+    said = verdicts(outcomes(RESULTS), suites(), ran)
+    for row, verdict in said.items():
+        sys.stdout.write(f"{row:<4} {FEATURES[row]}: {verdict}\n")
+    shown = sum(verdict == PASSED for verdict in said.values())
+    missing = sum(verdict in (NOT_BUILT, IN_PART_ONLY) for verdict in said.values())
+    elsewhere = sum(verdict.startswith(ELSEWHERE) for verdict in said.values())
+    sys.stdout.write(f"{shown} of {len(FEATURES)} rows shown, {missing} not built yet, or in part")
+    sys.stdout.write(f", {elsewhere} in the other suite\n" if elsewhere else "\n")
+    return 1 if shown + missing + elsewhere < len(FEATURES) else 0
 
 
 if __name__ == "__main__":

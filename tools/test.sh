@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Makes everything the tests need (virtual environment, Docker engine, images, RabbitMQ) and runs them all: make test.
-# With arguments: makes everything, then runs pytest with these.
+# Makes everything the tests need (virtual environment, Docker engine, images, RabbitMQ, Compose) and runs them: make test.
+#   test.sh             all but what is slow
+#   test.sh --full      what is slow, in tests/full: LibreOffice, and the fleet's build and run
+#   test.sh WORDS…      makes everything, then runs pytest with these
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
@@ -10,19 +12,32 @@ tools/python_env.sh dev
 # The documented commands are run as they stand.
 for command in curl jq; do have "$command" || apt_install "$command"; done
 tools/docker_engine.sh --yes
-tools/base_image.sh
-tools/rabbitmq_image.sh
+if [ "${1:-}" != --full ]; then
+    tools/base_image.sh
+    tools/rabbitmq_image.sh
+fi
 tools/compose.sh
 tools/compose.sh --v1
 step "set-up took $((SECONDS - started)) s"
 
 export PATH="$VENV/bin:$PATH"
+results="$BUILD/features"
+if [ "${1:-}" = --full ]; then
+    export FEATURE_RESULTS="$results/test-full"
+    rm -rf "$FEATURE_RESULTS"
+    step "LibreOffice and the fleet: images are built first, which takes minutes"
+    pytest -q tests/full
+    step "every row of the seed"
+    python -m tests.features
+    step "all of it took $((SECONDS - started)) s"
+    exit 0
+fi
 if [ $# -gt 0 ]; then
     exec pytest "$@"
 fi
 
-export FEATURE_RESULTS="$BUILD/features"
-rm -rf "$FEATURE_RESULTS"
+export FEATURE_RESULTS="$results/test"
+rm -rf "$results"
 step "style and types"
 ruff check .
 ruff format --check .

@@ -1,7 +1,6 @@
 """``./install.sh``, as a newcomer runs it: in a fresh copy of the project, with nothing but what is checked in (O2, O7)."""
 
 import os
-import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hub_process import ROOT
 from tests.support.ports import free_port
+from tests.support.project_copy import copy_project
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -19,14 +18,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 @pytest.fixture
 def copy(tmp_path: Path) -> Iterator[Path]:
     """A copy of what is checked in (or about to be), and a stop at the end."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True
-    )
-    folder = tmp_path / "project"
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    folder = copy_project(tmp_path / "project")
     yield folder
     install(folder, free_port(), "stop")
 

@@ -1,8 +1,8 @@
 """A real RabbitMQ for the tests: one server a session, one virtual host a test.
 
-The server is a container of the fleet's own image, which tools/rabbitmq_image.sh builds, or, where ``HUB_TEST_AMQP_URL`` is set,
-the one at that address. There is one virtual host then, the one of the address, whose ``hub.*`` exchanges and queues are deleted
-before each use: name one that nobody else uses.
+The server is a container of the fleet's own image, which tools/rabbitmq_image.sh builds, or, where ``HUB_TEST_AMQP_URL`` is
+set, the one at that address. There is one virtual host then, the one of the address, whose ``hub.*`` exchanges and queues are
+deleted before each use: name one that nobody else uses.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """The table of features, and the document made of it."""
 
-from tests.features import DOCUMENT, FEATURES, document, rows_of
+from tests.features import DOCUMENT, FEATURES, FULL, TEST, document, rows_of, verdicts
 
 
 def test_a_test_belongs_to_the_rows_at_the_beginning_of_its_name_and_of_its_docstring() -> None:
@@ -19,3 +19,16 @@ def test_the_document_of_features_is_up_to_date() -> None:
 def test_every_row_of_the_seed_is_in_the_table() -> None:
     counts = {"A": 9, "P": 19, "E": 14, "R": 22, "K": 10, "C": 2, "I": 3, "H": 6, "V": 4, "O": 9, "B": 18}
     assert set(FEATURES) == {f"{letter}{number}" for letter, count in counts.items() for number in range(1, count + 1)}
+
+
+def test_a_row_says_how_its_tests_ended_or_which_suite_has_them() -> None:
+    def said(how: set[str], written_in: set[str], ran: set[str]) -> str:
+        return verdicts(dict.fromkeys(FEATURES, how), dict.fromkeys(FEATURES, written_in), ran)["A1"]
+
+    assert said({"passed"}, {TEST}, {TEST}) == "passed"
+    assert said({"passed", "failed"}, {TEST, FULL}, {TEST, FULL}) == "failed"
+    assert said(set(), {FULL}, {TEST}) == "in make test-full"
+    assert said(set(), {TEST}, {FULL}) == "in make test"
+    # Where its suite has run, nothing excuses it.
+    assert said(set(), {FULL}, {TEST, FULL}) == "not run"
+    assert said(set(), set(), {TEST, FULL}) == "not built yet"
