@@ -15,7 +15,7 @@ FROM ${DEBIAN_IMAGE} AS hub
 RUN echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/unsafe-io \
     && apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 python3-venv
 # The certificates of this machine, where it trusts some of its own (a company's proxy); see tools/ca_bundle.sh.
-COPY requirements.lock .build/ca-bundle.cr[t] /tmp/build/
+COPY requirements.lock deploy/ca-bundle.cr[t] /tmp/build/
 RUN if [ -s /tmp/build/ca-bundle.crt ]; then export PIP_CERT=/tmp/build/ca-bundle.crt; fi \
     && python3 -m venv /opt/pyexecutorhub \
     && /opt/pyexecutorhub/bin/pip install --disable-pip-version-check --no-cache-dir --require-hashes -r /tmp/build/requirements.lock

@@ -7,4 +7,9 @@ cd "$ROOT"
 
 tools/debian_image.sh
 tools/ca_bundle.sh
-grep -qs '^DEBIAN_IMAGE=' .env || printf 'DEBIAN_IMAGE=%s\n' "$DEBIAN_IMAGE" >>.env
+
+# set_default NAME VALUE: a line of .env, unless it has one of that name.
+set_default() { grep -qs "^$1=" .env || printf '%s=%s\n' "$1" "$2" >>.env; }
+
+set_default DEBIAN_IMAGE "$DEBIAN_IMAGE"
+if [ -f deploy/ca-bundle.crt ]; then set_default FLEET_CA_BUNDLE /project/deploy/ca-bundle.crt; fi

@@ -36,17 +36,19 @@ class Fleet:
         self.project = f"hub-test-full-{os.getpid()}-{self.port}"
         self.api_container = f"{self.project}-api"
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith(_STEERING)}
-        if plugin:
-            self._environment["DOCKER_CONFIG"] = str(BUILD / "docker-config")
-        else:
-            self._environment["DOCKER_CONFIG"] = str(folder / "no-plugins")
-            self._environment["PATH"] = f"{BUILD / 'compose-v1'}:{os.environ['PATH']}"
         names = {
             "COMPOSE_PROJECT_NAME": self.project,
             "HUB_API_CONTAINER": self.api_container,
             "API_PORT": str(self.port),
             **IMAGES,
         }
+        if plugin:
+            self._environment["DOCKER_CONFIG"] = str(BUILD / "docker-config")
+        else:
+            self._environment["DOCKER_CONFIG"] = str(folder / "no-plugins")
+            self._environment["PATH"] = f"{BUILD / 'compose-v1'}:{os.environ['PATH']}"
+            # What the other asks Docker for is told here, as users of the seed do.
+            names["HOST_PROJECT_DIR"] = str(folder)
         (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in names.items()), encoding="utf-8")
 
     def attempt(self, command: str) -> subprocess.CompletedProcess[str]:

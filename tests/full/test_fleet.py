@@ -89,7 +89,7 @@ def test_only_runners_have_the_docker_socket_and_only_they_are_root(fleet: Fleet
         assert "amqp://" not in json.dumps(found[name]["Config"]), name
 
 
-async def test_bus1_a_client_may_ask_for_executions_and_hear_of_them_and_nothing_else(fleet: Fleet) -> None:
+async def test_a_client_may_ask_for_executions_and_hear_of_them_and_nothing_else(fleet: Fleet) -> None:
     users = fleet.type("docker compose exec -T rabbitmq rabbitmqctl -q list_users --no-table-headers")
     assert {line.split()[0] for line in users.splitlines()} == {"gateway", "runner", "client"}
     inside = fleet.type("docker compose exec -T rabbitmq cat /bus/client/url").strip()

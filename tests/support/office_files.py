@@ -1,4 +1,4 @@
-"""Minimal documents of Word and Excel, with the standard library alone."""
+"""Minimal documents, made with the standard library alone."""
 
 import zipfile
 from pathlib import Path
@@ -37,6 +37,19 @@ def write_xlsx(path: Path, *rows: tuple[str | int, ...]) -> None:
             "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{_SHEET}"><sheetData>{cells}</sheetData></worksheet>',
         },
         more_types={"/xl/worksheets/sheet1.xml": sheet},
+    )
+
+
+def write_flat(path: Path, kind: str, body: str, text: str) -> None:
+    """A slide or a drawing with one text, in OpenDocument's form of a single file: kind and body as its elements are called."""
+    names = {"office": "office", "draw": "drawing", "text": "text", "svg": "svg-compatible"}
+    spaces = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{full}:1.0"' for name, full in names.items())
+    path.write_text(
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<office:document {spaces} office:version="1.2" '
+        f'office:mimetype="application/vnd.oasis.opendocument.{kind}"><office:body><office:{body}><draw:page>'
+        '<draw:frame svg:x="1cm" svg:y="1cm" svg:width="10cm" svg:height="2cm"><draw:text-box>'
+        f"<text:p>{text}</text:p></draw:text-box></draw:frame></draw:page></office:{body}></office:body></office:document>",
+        encoding="utf-8",
     )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import AliasChoices
 
+from hub.config import hub_variable
 from hub.errors import SettingsError
-from hub.settings import HubSettings, SeedVariables, load_settings
+from hub.settings import HubSettings, ProgramOverrides, SeedVariables, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -94,8 +95,10 @@ def test_o2_p14_every_variable_of_env_example_is_one_that_the_hub_reads_and_its_
 ) -> None:
     root = Path(__file__).parents[3]
     lines = (root / "env.example").read_text(encoding="utf-8").splitlines()
-    assignments = dict(re.findall(r"(?m)^#?([A-Z_]+)=(.*)$", "\n".join(lines)))
-    read = {
+    # Below this line are those that only Compose reads.
+    ours, _, of_compose = "\n".join(lines).partition("# docker-compose.yml\n")
+    assignments = dict(re.findall(r"(?m)^#?([A-Z_]+)=(.*)$", ours))
+    read = {hub_variable(name) for name in ProgramOverrides.model_fields} | {
         str(variable)
         for model in (HubSettings, SeedVariables)
         for field in model.model_fields.values()
@@ -104,6 +107,8 @@ def test_o2_p14_every_variable_of_env_example_is_one_that_the_hub_reads_and_its_
     }
     read |= set(re.findall(r"\$\(setting ([A-Z_]+) ", (root / "execute_bot.sh").read_text(encoding="utf-8")))
     assert assignments.keys() <= read
+    compose = (root / "docker-compose.yml").read_text(encoding="utf-8")
+    assert all(f"${{{name}:-" in compose for name in re.findall(r"(?m)^#([A-Z_]+)=", of_compose))
     assert {"HOST_PROJECT_DIR", "MAX_EXECUTIONS", "EXECUTION_TIMEOUT", "MEMORY_LIMIT", "CPU_LIMIT"} < assignments.keys()
     assert {"API_HOST", "API_PORT"} < assignments.keys()
 
