@@ -6,8 +6,16 @@ VENV="$ROOT/.venv"
 BUILD="$ROOT/.build"
 DEBIAN_SUITE=bookworm
 DEBIAN_IMAGE=pyexecutorhub-debian:$DEBIAN_SUITE
-BASE_IMAGE=${HUB_BASE_IMAGE:-pyexecutorhub-base}
-RABBITMQ_IMAGE=${HUB_RABBITMQ_IMAGE:-pyexecutorhub-rabbitmq}
+
+# setting NAME DEFAULT: the environment's value, else that of .env, else the default.
+setting() {
+    local value=${!1:-}
+    if [ -z "$value" ] && [ -f "$ROOT/.env" ]; then value=$(sed -n "s/^$1=//p" "$ROOT/.env" | tail -n 1 | tr -d "\"'"); fi
+    printf '%s' "${value:-$2}"
+}
+
+BASE_IMAGE=$(setting HUB_BASE_IMAGE pyexecutorhub-base)
+RABBITMQ_IMAGE=$(setting HUB_RABBITMQ_IMAGE pyexecutorhub-rabbitmq)
 
 say()  { printf '%s\n' "$*"; }
 step() { printf '==> %s\n' "$*"; }
@@ -58,13 +66,6 @@ apt_install() {
         || { run_logged apt-update apt-get update -qq \
              && run_logged apt-install apt-get install -y --no-install-recommends "${missing[@]}"; } \
         || die "apt-get install failed: ${missing[*]}"
-}
-
-# The value of a variable: the environment's, else that of .env in the working directory, else the default.
-setting() {
-    local value=${!1:-}
-    if [ -z "$value" ] && [ -f .env ]; then value=$(sed -n "s/^$1=//p" .env | tail -n 1 | tr -d "\"'"); fi
-    printf '%s' "${value:-$2}"
 }
 
 # content_key FILE...: a short hash of files, to see whether what was built from them is still up to date.

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.full.conftest import IMAGES, Fleet, made
+from tests.full.documents import PROGRAM, text_of, write_program
 from tests.full.users import credentials, user_of
+from tests.support.office_files import write_docx
 
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(1200)]
 
@@ -61,8 +63,19 @@ def test_o2_install_compose_starts_the_fleet_shows_credentials_once_and_stops_it
 def test_r14_a_full_base_image_is_not_made_a_plain_one(clone: Fleet) -> None:
     image = IMAGES["HUB_BASE_IMAGE"]
     show = f"docker image inspect --format '{{{{.Id}}}} {{{{index .Config.Labels \"io.pyexecutorhub.libreoffice\"}}}}' {image}"
-    clone.type(f"HUB_BASE_IMAGE={image} tools/base_image.sh --full")
+    clone.type("tools/base_image.sh --full")
     full = clone.type(show)
     assert full.endswith(" yes\n")
-    clone.type(f"HUB_BASE_IMAGE={image} tools/base_image.sh")
+    clone.type("tools/base_image.sh")
     assert clone.type(show) == full
+
+
+def test_o2_r14_install_full_gives_programs_of_one_machine_libreoffice_too(clone: Fleet) -> None:
+    folder = write_program(clone, "convert", PROGRAM)
+    write_docx(folder / "document.docx", "Converted on one machine")
+    try:
+        clone.type("./install.sh --yes --full")
+        clone.type(".venv/bin/pyexecutorhub run convert")
+        assert "Converted on one machine" in text_of(folder / "output" / "document.pdf")
+    finally:
+        clone.type("./install.sh stop")
