@@ -23,13 +23,17 @@ README = list(code_blocks((ROOT / "README.md").read_text(encoding="utf-8")))
 #: First line of a block that is no command for a terminal, or that this very run began with.
 NOT_TYPED = (
     "curl / command line ──HTTP──▶ gateway ──┐",
-    "make test               # everything, from nothing, on real Docker and real RabbitMQ",
+    "make test               # everything but what is slow, from nothing, on real Docker and real RabbitMQ",
 )
 #: First line of a block → the test that runs it.
 ELSEWHERE = {
     "./install.sh            # asks before it installs Docker; --yes for no questions": (
         "test_o2_o7_a1_install_runs_the_test_script_shows_credentials_once_and_stops_without_a_trace"
     ),
+    "cp env.example .env                 # if you want to change something": (
+        "test_o1_o3_b11_b12_one_command_builds_all_and_a_program_runs_on_either_runner"
+    ),
+    "services:": "test_p18_o1_folders_outside_the_project_are_mounted_into_the_runners_as_the_readme_shows",
     "pyexecutorhub token create cron --scope run     # prints the token; --days 90 for one that ends by itself": (
         "test_m29_a_token_from_the_command_line_runs_programs_survives_kill_9_and_ends_when_revoked"
     ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.documentation import code_blocks
 from tests.support.hub_process import ROOT
 from tests.support.ports import free_port
 from tests.support.project_copy import copy_project
@@ -49,7 +50,13 @@ class Fleet:
             self._environment["PATH"] = f"{BUILD / 'compose-v1'}:{os.environ['PATH']}"
             # What the other asks Docker for is told here, as users of the seed do.
             names["HOST_PROJECT_DIR"] = str(folder)
-        (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in names.items()), encoding="utf-8")
+        self._lines = "".join(f"{name}={value}\n" for name, value in names.items())
+        self.edit_env()
+
+    def edit_env(self) -> None:
+        """Write this fleet's own names into ``.env``; the last line of a name counts."""
+        with (self.folder / ".env").open("a", encoding="utf-8") as file:
+            file.write(self._lines)
 
     def attempt(self, command: str) -> subprocess.CompletedProcess[str]:
         """What a person types, and how it ends."""
@@ -113,9 +120,20 @@ def made(folder: Path, *, plugin: bool = True) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Started as the README says, with one command; where no registry answers, with one before it."""
+    """Started as the README says."""
+    copy, prepare, up, show = readme_block("cp env.example .env")
     for fleet in made(tmp_path_factory.mktemp("fleet") / "clone"):
-        fleet.type("tools/fleet_env.sh")
-        fleet.type("docker compose up -d --build")
+        fleet.type(copy)
+        fleet.edit_env()
+        fleet.type(prepare)
+        fleet.type(up)
         fleet.await_health()
+        assert "Usuario: " in fleet.type(show)
         yield fleet
+
+
+def readme_block(beginning: str) -> list[str]:
+    """The lines of the block of our README that begins so."""
+    blocks = code_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+    (block,) = (block for block in blocks if block.startswith(beginning))
+    return block.splitlines()

@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aio_pika
 import pytest
 import yaml
 
-from tests.full.conftest import Fleet
+from tests.full.conftest import Fleet, readme_block
 from tests.full.users import credentials, user_of
 from tests.support.api import Api
 from tests.support.wait import eventually
@@ -130,3 +131,23 @@ async def test_a1_o1_what_the_fleet_remembers_survives_a_restart_of_all_of_it(fl
         assert (await api.get(f"/executions/{before['execution_id']}"))["output"] == before["output"]
         assert (await api.run("test_script"))["status"] == "completed"
     assert len(fleet.type('docker compose logs pyexecutorhub-api | grep "CREDENCIALES DE USO"').splitlines()) == 1
+
+
+async def test_p18_o1_folders_outside_the_project_are_mounted_into_the_runners_as_the_readme_shows(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    outside = tmp_path / "greeter"
+    outside.mkdir()
+    (outside / "main.py").write_text("print('from outside')\n", encoding="utf-8")
+    override = "\n".join(readme_block("services:")).replace("/docker/scripts", str(tmp_path))
+    (fleet.folder / "docker-compose.override.yml").write_text(override, encoding="utf-8")
+    path = fleet.folder / "config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config["scripts"]["external"] = {"path": str(outside)}
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+    fleet.type("docker compose up -d")
+    fleet.await_health()
+
+    async with user_of(fleet, credentials(fleet)) as api:
+        assert (await api.run("external"))["output"] == "from outside\n"
