@@ -37,7 +37,7 @@ async def api(fleet: Fleet) -> AsyncIterator[Api]:
 @pytest.mark.parametrize("owner", [0, SOMEBODY], ids=["of-root", "of-somebody"])
 async def test_r14_a_document_and_a_workbook_become_pdfs_in_a_container(fleet: Fleet, api: Api, owner: int) -> None:
     folder = write_program(fleet, f"convert_{owner}", PROGRAM)
-    write_docx(folder / "document.docx", "Accepted is durable", "Ñandú, größer, 42 €")
+    write_docx(folder / "document.docx", "Accepted is durable", "Ñandú, größer, 42 €", fraction=(1729, 4104))
     write_xlsx(folder / "sheet.xlsx", ("name", "amount"), ("first", 1720), ("second", 2022), ("total", "=SUM(B2:B3)"))
     for path in (folder, *folder.iterdir()):
         os.chown(path, owner, owner)
@@ -50,6 +50,9 @@ async def test_r14_a_document_and_a_workbook_become_pdfs_in_a_container(fleet: F
     document = text_of(folder / "output" / "document.pdf")
     assert "Accepted is durable" in document
     assert "Ñandú, größer, 42 €" in document
+    # Math draws the formula.
+    assert "1729" in document
+    assert "4104" in document
     sheet = text_of(folder / "output" / "sheet.pdf")
     assert "second" in sheet
     # The formula was computed, not copied.

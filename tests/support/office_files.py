@@ -7,17 +7,21 @@ _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _TYPES = "http://schemas.openxmlformats.org/package/2006/content-types"
 _WORD = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+_MATH = "http://schemas.openxmlformats.org/officeDocument/2006/math"
 _SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 
 
-def write_docx(path: Path, *paragraphs: str) -> None:
-    """A document of these paragraphs."""
+def write_docx(path: Path, *paragraphs: str, fraction: tuple[int, int] | None = None) -> None:
+    """A document of these paragraphs, and a formula where a fraction is given."""
     body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
+    if fraction is not None:
+        over, under = (f"<m:r><m:t>{number}</m:t></m:r>" for number in fraction)
+        body += f"<w:p><m:oMath><m:f><m:num>{over}</m:num><m:den>{under}</m:den></m:f></m:oMath></w:p>"
     _write(
         path,
         main="word/document.xml",
         kind="application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml",
-        parts={"word/document.xml": f'<w:document xmlns:w="{_WORD}"><w:body>{body}</w:body></w:document>'},
+        parts={"word/document.xml": f'<w:document xmlns:w="{_WORD}" xmlns:m="{_MATH}"><w:body>{body}</w:body></w:document>'},
     )
 
 
