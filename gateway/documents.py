@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, RootModel
 
+from schemas.programs import ComposeProfile
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 from schemas.tokens import Scope
@@ -79,6 +80,8 @@ class Program(_Document):
     docker_image: str | None
     parameters: str | None
     path_docker_compose_run: str | None
+    #: ``trusted``: its Compose file may be root on the host.
+    compose_profile: ComposeProfile | None
 
 
 class Programs(RootModel[list[Program]]):

@@ -53,6 +53,12 @@ class ComposeCommand:
         return self.version.startswith("1.")
 
     @property
+    def own_variables(self) -> dict[str, str]:
+        """What it needs even where nothing of the runner's environment is to be seen: ``docker`` looks for its plugin."""
+        config = os.environ.get("DOCKER_CONFIG")
+        return {"DOCKER_CONFIG": config} if config and "compose" in self.words[1:] else {}
+
+    @property
     def title(self) -> str:
         """For people."""
         return f"{'docker-compose' if self.is_v1 else 'docker compose'} {self.version}"
@@ -60,7 +66,8 @@ class ComposeCommand:
 
 async def find_command(configured: str | None = None) -> ComposeCommand | None:
     """The Compose to use: the one configured, or else the plugin of ``docker compose``, or else ``docker-compose``."""
-    for words in [tuple(shlex.split(configured))] if configured else _candidates():
+    for name, *rest in [tuple(shlex.split(configured))] if configured else _candidates():
+        words = (shutil.which(name) or name, *rest)
         if version := await _version_of(words):
             return ComposeCommand(words, version)
     return None

@@ -10,6 +10,7 @@ import asyncio
 import re
 import shutil
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,12 @@ class ComposeEngine:
         self._unsettled.discard(spec.name)
         await self._inspect(spec, containers)
         self._runs[spec.name] = ComposeRun(
-            project, containers, self._docker, self._projects, stop_grace_seconds=spec.stop_grace_seconds
+            project,
+            containers,
+            self._docker,
+            self._projects,
+            stop_grace_seconds=spec.stop_grace_seconds,
+            check=partial(self._check_sources, spec, project),
         )
         last = min((each for each in containers if each.service in project.last), key=lambda each: each.title, default=None)
         if last is None:
@@ -210,7 +216,7 @@ class ComposeEngine:
             copy = await asyncio.to_thread(copy_for_compose, spec, into)
         folder = copy.file.parent
         # Nothing of the runner's own environment: all of it could be interpolated.
-        env = {**copy.env, "PWD": str(folder), **spec.env}
+        env = {**copy.env, "PWD": str(folder), **spec.env, **command.own_variables}
         words = [*command.words, "-p", spec.project, "-f", str(copy.file), "--project-directory", str(folder), "config"]
         done = await self._run([*words, *([] if command.is_v1 else ["--format", "json"])], env, folder, _RESOLVE_SECONDS)
         text = done.stderr.decode("utf-8", "replace")

@@ -6,7 +6,7 @@ than 0 or can't be started. What still runs then is stopped, a service after all
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -57,7 +57,10 @@ class ComposeRun:
         projects: DockerProjects,
         *,
         stop_grace_seconds: float,
+        check: Callable[[], Awaitable[None]],
     ) -> None:
+        """``check`` raises ``CannotRun`` where what is bound is no longer what it was; it is asked around each start."""
+        self._check = check
         self._project = project
         self._docker = docker
         self._projects = projects
@@ -148,18 +151,20 @@ class ComposeRun:
         """Let go of it; its containers are left alone."""
         tasks = [self._bringing_up, self._living, *(member.watching for member in self._members)]
         await cancel(*(task for task in tasks if task is not None))
-        if self._over.done():
-            self._over.exception()  # known to whoever waited
-        else:
+        if not self._over.done():
             self._over.cancel()
+        elif not self._over.cancelled():
+            self._over.exception()  # known to whoever waited
 
     # Starting
 
     async def _start_service(self, name: str) -> None:
+        await self._check()
         for member in self._of(name):
             await self._docker.start(member.container.id)
             member.started.set()
             member.watching = asyncio.create_task(self._watch(member), name=f"watch {member.container.title}")
+        await self._check()
 
     async def _bring_up(self, names: Sequence[str]) -> None:
         """Start these services, each as soon as what it needs is ready."""
@@ -180,6 +185,8 @@ class ComposeRun:
             self._decide(Exit(1, service=name, failure=f"{error}, so service '{name}' was not started"))
         except (CannotRun, EngineUnavailable) as error:
             self._decide(Exit(1, service=name, failure=f"Service '{name}' could not be started: {error}"))
+        except Exception as error:
+            self._fail(error)
 
     async def _ready(self, name: str, condition: Condition) -> None:
         for member in self._of(name):
@@ -215,9 +222,9 @@ class ComposeRun:
         service = self._project.services[member.container.service]
         try:
             end = await self._docker.wait(member.container.id)
-        except ContainerGone as error:
-            if not self._over.done():
-                self._over.set_exception(error)
+        except Exception as error:
+            # It is gone, most likely; whatever it is, whoever waits must hear of it.
+            self._fail(error)
             return
         member.exit = replace(end, service=service.name, memory_bytes=service.memory_bytes)
         member.ended.set()
@@ -230,6 +237,10 @@ class ComposeRun:
         """The first verdict stands."""
         if not self._over.done():
             self._over.set_result(verdict)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._over.done():
+            self._over.set_exception(error)
 
     async def _live(self) -> Exit:
         await asyncio.wait({self._over})

@@ -26,4 +26,5 @@ def _row(program: Program) -> dict[str, Any]:
         "docker_image": program.docker_image,
         "parameters": program.parameters,
         "path_docker_compose_run": program.path_docker_compose_run,
+        "compose_profile": program.compose_profile.value if program.path_docker_compose_run else None,
     }

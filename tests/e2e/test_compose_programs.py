@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.conftest import HubMaker, user_of
 from tests.support.compose import Compose, compose_v2, left_of, nothing_left_of
+from tests.support.docker import docker
 from tests.support.hub_process import HubProcess
 from tests.support.wait import eventually
 
@@ -85,3 +86,45 @@ async def test_without_compose_health_says_what_to_install_and_the_program_fails
         record = await api.run("stack")
         assert (record["status"], record["reason"], record["category"]) == ("failed", "compose_unavailable", "system")
         assert "HUB_COMPOSE_COMMAND" in record["error"]
+
+
+async def test_a_runner_killed_while_compose_builds_takes_it_along_and_the_next_life_runs_it(
+    make_hub: HubMaker, compose_v2: Compose
+) -> None:
+    hub = with_stack(make_hub(HUB_COMPOSE_COMMAND=str(compose_v2.path)))
+    hub.write_program(
+        "built",
+        '{"services": {"app": {"build": "."}}}',
+        file="docker-compose.yml",
+        path_docker_compose_run="docker-compose.yml",
+    )
+    dockerfile = hub.folder / "scripts" / "built" / "Dockerfile"
+    dockerfile.write_text(f'FROM {DEBIAN}\nRUN sleep 60\nCMD ["echo", "built"]\n')
+    async with user_of(hub) as api:
+        execution_id = await api.submit("built")
+
+        async def processes() -> list[str]:
+            return [
+                entry.name
+                for entry in Path("/proc").iterdir()
+                if entry.name.isdigit() and f"hub-{execution_id}".encode() in command_line(entry)
+            ]
+
+        assert await eventually(processes, within_seconds=30)
+        hub.kill()
+        await eventually(processes, lambda seen: seen == [])
+
+        dockerfile.write_text(f'FROM {DEBIAN}\nCMD ["echo", "built"]\n')
+        hub.start()
+        record = await api.finished(execution_id)
+        assert (record["status"], record["output"]) == ("completed", "app-1  | built\n")
+        await nothing_left_of(execution_id)
+    images = docker("images", "--quiet", f"--filter=label=io.pyexecutorhub.instance={hub.instance}").split()
+    docker("rmi", "--force", *images)
+
+
+def command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # gone
+        return b""

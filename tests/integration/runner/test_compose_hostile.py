@@ -125,3 +125,26 @@ async def test_ports_are_published_on_loopback_alone(compose_hub: ComposeHub) ->
         ports = docker("port", running.container_id or "")
     assert sorted(line.split(" -> ")[0] for line in ports.splitlines()) == ["80/tcp", "81/udp"]
     assert all(" -> 127.0.0.1:" in line for line in ports.splitlines())
+
+
+async def test_a_folder_that_becomes_a_link_before_a_service_starts_is_not_bound(
+    compose_hub_v2: ComposeHub, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text(SECRET)
+    script = f"sleep 1; rm -r /all/data; ln -s {outside} /all/data"
+    first = {"image": DEBIAN, "command": ["sh", "-c", script], "volumes": [".:/all"]}
+    second = app(volumes=["./data:/data"], depends_on={"first": {"condition": "service_completed_successfully"}})
+    second = second["services"]["app"]
+    around = compose_hub_v2({"services": {"first": first, "second": second}})
+    (compose_hub_v2.program / "data").mkdir()
+    async with around.runner():
+        execution_id = await around.submit()
+        ended = await around.ended(execution_id, within_seconds=60)
+
+    # It was seen right after the first service's start, or before that of the second.
+    assert (ended.status, ended.reason) in [(Status.FAILED, Reason.START_FAILED), (Status.FAILED, Reason.COMPOSE_REFUSED)]
+    assert "leads out of the program's folder" in (ended.message or "")
+    assert SECRET not in ended.model_dump_json()
+    assert left_of(execution_id) == []

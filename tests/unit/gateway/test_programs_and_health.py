@@ -26,6 +26,7 @@ async def test_p3_p4_programs_have_ten_keys_and_disabled_ones_are_omitted(client
             "docker_image": None,
             "parameters": "--process 2",
             "path_docker_compose_run": None,
+            "compose_profile": None,
         },
         {
             "id": "7",
@@ -38,6 +39,7 @@ async def test_p3_p4_programs_have_ten_keys_and_disabled_ones_are_omitted(client
             "docker_image": "billing:1",
             "parameters": None,
             "path_docker_compose_run": None,
+            "compose_profile": None,
         },
     ]
 
