@@ -249,7 +249,9 @@ class ComposeEngine:
     ) -> None:
         """Run Compose on the file that was made."""
         words = [*command.words, "-p", spec.project, "-f", str(work / "compose.json"), "--project-directory", str(work)]
-        done = await self._run([*words, *arguments], own_environment(self._docker_host), work, limit_seconds, reason)
+        # The hub's variables are for secrets that name one; in the file itself nothing is left to interpolate.
+        env = own_environment(self._docker_host) | dict(spec.env)
+        done = await self._run([*words, *arguments], env, work, limit_seconds, reason)
         if done.code != 0:
             await self._docker.ping()  # or it is Docker that is away
             said = _last_words((done.stderr or done.stdout).decode("utf-8", "replace"))

@@ -228,7 +228,11 @@ def _build(value: Any, findings: Findings) -> dict[str, Any]:
     dockerfile = str(build.get("dockerfile") or "Dockerfile")
     if "dockerfile_inline" not in build:
         findings.source("build: dockerfile", str(context / dockerfile))
-    return {key: build[key] for key in build.keys() & _BUILD_KEYS}
+    kept = {key: build[key] for key in build.keys() & _BUILD_KEYS}
+    if isinstance(args := kept.get("args"), dict):
+        # One without a value would be looked up in Compose's own environment.
+        kept["args"] = {name: value for name, value in args.items() if value is not None}
+    return kept
 
 
 _RULES: dict[str, Callable[[Any, Findings], Any]] = {

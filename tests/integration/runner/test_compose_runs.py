@@ -263,3 +263,79 @@ async def test_what_was_made_carries_the_labels_and_the_limits_of_the_hub_k5(com
     ended = await around.ended(execution_id)
     assert (ended.status, ended.reason) == (Status.FAILED, Reason.RUNNER_RESTARTED)
     assert left_of(execution_id) == []
+
+
+async def test_what_people_write_in_compose_files_works_unchanged_k1(compose_hub: ComposeHub) -> None:
+    file = """\
+    version: "3.8"
+    x-common: &common
+      image: pyexecutorhub-debian:bookworm
+      restart: unless-stopped
+      logging:
+        driver: json-file
+        options: {max-size: 10m}
+      networks: [backend]
+    services:
+      worker:
+        <<: *common
+        container_name: the-worker
+        hostname: worker
+        tty: true
+        stdin_open: true
+        user: "65534:65534"
+        working_dir: /app
+        entrypoint: ["sh", "-c"]
+        command: ["cat here; id -u; getent hosts the-cache >/dev/null && echo by name; cat /run/secrets/key"]
+        env_file: [./defaults.env]
+        environment:
+          MODE: ${MODE:-test}
+          SWITCH: on
+        volumes:
+          - ./app:/app:ro
+          - type: volume
+            source: cache
+            target: /cache
+          - type: tmpfs
+            target: /scratch
+        depends_on: [cache]
+        expose: ["8000"]
+        secrets: [key]
+        ulimits: {nofile: 2048}
+        deploy:
+          replicas: 1
+          resources:
+            limits: {cpus: "0.3", memory: 64M}
+          restart_policy: {condition: on-failure}
+        labels: {com.example.team: data}
+        init: true
+        stop_grace_period: 2s
+      cache:
+        <<: *common
+        container_name: the-cache
+        command: sleep 60
+        ports: ["0:80"]
+        healthcheck: {test: ["CMD", "true"], interval: 30s, timeout: 5s, retries: 3, start_period: 1s}
+        cap_add: [NET_BIND_SERVICE]
+        security_opt: ["no-new-privileges:true"]
+        extra_hosts: ["somehost:10.1.2.3"]
+        init: true
+    networks:
+      backend: {driver: bridge}
+    volumes:
+      cache:
+    secrets:
+      key: {file: ./key.txt}
+    """
+    around = compose_hub(file)
+    (compose_hub.program / "app").mkdir()
+    (compose_hub.program / "app" / "here").write_text("in the folder\n")
+    (compose_hub.program / "defaults.env").write_text("A=1\n")
+    (compose_hub.program / "key.txt").write_text("the key\n")
+    async with around.runner():
+        execution_id = await around.submit()
+        ended = await around.ended(execution_id, within_seconds=60)
+
+    assert (ended.status, ended.message) == (Status.COMPLETED, None)
+    lines = ["in the folder", "65534", "by name", "the key"]
+    assert ended.stdout.content == "".join(f"worker-1  | {line}\n" for line in lines)
+    assert left_of(execution_id) == []

@@ -280,6 +280,11 @@ def test_the_image_of_a_build_is_the_programs_own_whatever_the_file_calls_it() -
     assert project.sources == (FOLDER, FOLDER / "Dockerfile")
 
 
+def test_build_arguments_without_a_value_are_left_out_k4() -> None:
+    build = {"context": "/project/example", "args": {"A": "1", "HOME": None}}
+    assert made({"build": build})["build"]["args"] == {"A": "1"}
+
+
 def test_a_name_of_its_own_becomes_an_alias_in_each_network() -> None:
     kept = made(
         {"container_name": "db", "networks": {"back": {"aliases": ["x"]}, "front": None}}, networks={"back": {}, "front": {}}
