@@ -233,8 +233,10 @@ class ComposeEngine:
     async def _build(self, command: ComposeCommand, spec: ComposeSpec, project: Project, work: Path) -> None:
         await self._check_sources(spec, project)
         log.info("building images", action="image_build_started", execution_id=spec.execution_id)
+        # Docker's older builder, the one that version 1 knows, would leave the container of a step that failed.
+        words = ["build", *(["--force-rm"] if command.is_v1 else [])]
         limit = spec.build_timeout_seconds
-        await self._compose(command, spec, work, "build", limit_seconds=limit, reason=Reason.IMAGE_BUILD_FAILED)
+        await self._compose(command, spec, work, *words, limit_seconds=limit, reason=Reason.IMAGE_BUILD_FAILED)
         log.info("images built", action="image_built", execution_id=spec.execution_id)
         await self._projects.remove_old_images(self._identity.instance)
 

@@ -60,11 +60,12 @@ make_v1() {
         python3-distro python3-docker python3-dockerpty python3-docopt python3-dotenv python3-idna python3-jsonschema \
         python3-pkg-resources python3-pyrsistent python3-requests python3-six python3-texttable python3-urllib3 \
         python3-websocket python3-yaml
-    cat >"$work/root/docker-compose" <<'RUN'
+    local python=/usr/bin/python3
+    [ -x "$python" ] || python="$VENV/bin/python"
+    cat >"$work/root/docker-compose" <<RUN
 #!/bin/sh
-here=$(dirname "$(readlink -f "$0")")
 # -S: nothing of the machine's own packages; its own are these alone.
-PYTHONPATH="$here/usr/lib/python3/dist-packages" exec /usr/bin/python3 -S "$here/usr/bin/docker-compose" "$@"
+PYTHONPATH="$V1/usr/lib/python3/dist-packages" exec "$python" -S "$V1/usr/bin/docker-compose" "\$@"
 RUN
     chmod +x "$work/root/docker-compose"
     mv "$work/root" "$V1"

@@ -11,6 +11,7 @@ from schemas.status import Status
 from tests.integration.runner.compose_hub import DEBIAN, ComposeHub, compose_hub, nothing_built_stays
 from tests.support.compose import compose, left_of
 from tests.support.docker import docker
+from tests.support.wait import eventually
 
 __all__ = ["compose", "compose_hub", "nothing_built_stays"]
 
@@ -339,3 +340,20 @@ async def test_what_people_write_in_compose_files_works_unchanged_k1(compose_hub
     lines = ["in the folder", "65534", "by name", "the key"]
     assert ended.stdout.content == "".join(f"worker-1  | {line}\n" for line in lines)
     assert left_of(execution_id) == []
+
+
+async def test_a_build_that_fails_or_takes_too_long_leaves_nothing_k5(compose_hub: ComposeHub) -> None:
+    around = compose_hub({"services": {"app": {"build": "."}}}, settings={"install_timeout_seconds": 3})
+    for step, words in (("false", "docker compose build failed"), ("sleep 600", "did not end within 3 s")):
+        marked = f"{step} # {around.identity.runner_id}"
+        (compose_hub.program / "Dockerfile").write_text(f"FROM {DEBIAN}\nRUN sh -c '{marked}'\n")
+        async with around.runner():
+            ended = await around.ended(await around.submit(), within_seconds=60)
+        assert (ended.status, ended.reason) == (Status.FAILED, Reason.IMAGE_BUILD_FAILED)
+        assert words in (ended.message or "")
+
+        async def steps() -> list[str]:
+            listed = await asyncio.to_thread(docker, "ps", "--all", "--no-trunc", "--format={{.Command}}")
+            return [line for line in listed.splitlines() if around.identity.runner_id in line]
+
+        await eventually(steps, lambda seen: seen == [])
