@@ -7,7 +7,6 @@ import pytest
 
 from tests.e2e.conftest import HubMaker, user_of
 from tests.support.compose import Compose, compose_v2, left_of, nothing_left_of
-from tests.support.docker import docker
 from tests.support.hub_process import HubProcess
 from tests.support.wait import eventually
 
@@ -119,8 +118,6 @@ async def test_a_runner_killed_while_compose_builds_takes_it_along_and_the_next_
         record = await api.finished(execution_id)
         assert (record["status"], record["output"]) == ("completed", "app-1  | built\n")
         await nothing_left_of(execution_id)
-    images = docker("images", "--quiet", f"--filter=label=io.pyexecutorhub.instance={hub.instance}").split()
-    docker("rmi", "--force", *images)
 
 
 def command_line(process: Path) -> bytes:
