@@ -7,7 +7,6 @@ by its labels.
 """
 
 import asyncio
-import re
 import shutil
 from collections.abc import AsyncGenerator
 from functools import partial
@@ -24,6 +23,7 @@ from runner.compose_model import make_project, refused
 from runner.compose_project import Project
 from runner.compose_run import ComposeRun
 from runner.compose_spec import ComposeSpec, project_name
+from runner.compose_words import last_words, warnings_in
 from runner.compose_yaml import BadYaml, read_yaml
 from runner.docker_connection import DockerConnection
 from runner.docker_engine import DockerEngine
@@ -47,13 +47,6 @@ _CREATE_SECONDS = 300.0
 #: Seconds after which what Docker was just making, when Compose was ended in the middle, is there to be removed.
 _LATE_SECONDS = 1.0
 _LONGEST_MODEL = 1024 * 1024
-_WARNING = re.compile(r'level=warning msg="(?P<v2>.*)"$|^WARNING: (?P<v1>.*)$')
-
-#: What Compose says of its progress.
-_PROGRESS = re.compile(
-    r"^(?:Network|Volume|Container|Service|Image) .* (?:Creat|Build|Built|Pull|Wait|Recreat)\w*$|^Creating .* \.\.\.(?: done)?$"
-    r"|^Creating (?:network|volume) "
-)
 
 MISSING = (
     "Docker Compose was not found: install the plugin of docker compose (docker-compose-plugin or docker-compose-v2)"
@@ -223,12 +216,12 @@ class ComposeEngine:
         if into is not None:
             text = text.replace(str(into), "")
         if done.code != 0:
-            raise refused(spec, [_last_words(text)])
+            raise refused(spec, [last_words(text)])
         try:
             resolved = await asyncio.to_thread(read_yaml, done.stdout, longest=_LONGEST_MODEL)
         except BadYaml as error:
             raise refused(spec, [str(error)]) from error
-        return make_project(resolved, spec, working_copy=into), _warnings(text)
+        return make_project(resolved, spec, working_copy=into), warnings_in(text)
 
     async def _build(self, command: ComposeCommand, spec: ComposeSpec, project: Project, work: Path) -> None:
         await self._check_sources(spec, project)
@@ -256,7 +249,7 @@ class ComposeEngine:
         done = await self._run([*words, *arguments], env, work, limit_seconds, reason)
         if done.code != 0:
             await self._docker.ping()  # or it is Docker that is away
-            said = _last_words((done.stderr or done.stdout).decode("utf-8", "replace"))
+            said = last_words((done.stderr or done.stdout).decode("utf-8", "replace"))
             raise CannotRun(reason, f"docker compose {arguments[0]} failed with exit code {done.code}: {said}")
 
     async def _run(
@@ -299,15 +292,3 @@ def _state_of(states: list[str]) -> ContainerState:
     if any(state in ("running", "paused", "restarting") for state in states):
         return ContainerState.RUNNING
     return ContainerState.CREATED if states and all(state == "created" for state in states) else ContainerState.ENDED
-
-
-def _last_words(text: str) -> str:
-    stripped = (line.strip() for line in text.splitlines())
-    lines = [line for line in stripped if line and not _WARNING.search(line) and not _PROGRESS.search(line)]
-    return "\n".join(lines[-15:])[-2000:] or "it said nothing"
-
-
-def _warnings(text: str) -> list[str]:
-    """What Compose says about the file, in one line each; not that a version is obsolete, which nobody needs to hear."""
-    found = [match["v2"] or match["v1"] for line in text.splitlines() if (match := _WARNING.search(line.strip()))]
-    return [warning.replace('\\"', '"')[:300] for warning in found if "is obsolete" not in warning][:20]
