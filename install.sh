@@ -129,8 +129,14 @@ port=$(setting API_PORT 8001)
 address="http://127.0.0.1:$port"
 
 if [ "$command" = stop ]; then
-    stop_hub
-    if have docker; then tools/fleet.sh stop; fi
+    # 3: there is no fleet of this folder.
+    fleet=3
+    if have docker; then
+        fleet=0
+        tools/fleet.sh stop || fleet=$?
+    fi
+    if [ "$fleet" -eq 3 ] || hub_pid >/dev/null; then stop_hub; fi
+    if [ "$fleet" -ne 0 ] && [ "$fleet" -ne 3 ]; then exit 1; fi
     exit 0
 fi
 

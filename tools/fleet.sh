@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The fleet of docker-compose.yml on this machine, for install.sh:
 #   fleet.sh up      build its images, start it, wait until all of it is healthy, run test_script
-#   fleet.sh stop    end it; what it remembers stays in its volumes
+#   fleet.sh stop    end it; what it remembers stays in its volumes. Exit status 3: there is none
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 cd "$ROOT"
@@ -104,7 +104,7 @@ case ${1:-} in
         up
         ;;
     stop)
-        [ -n "$(containers 2>/dev/null)" ] || exit 0
+        [ -n "$(containers 2>/dev/null)" ] || exit 3
         find_compose
         stop
         ;;

@@ -55,7 +55,8 @@ def test_o2_install_compose_starts_the_fleet_shows_credentials_once_and_stops_it
     assert "CREDENCIALES DE USO" not in second
     assert clone.labelled("container") == running
 
-    clone.type("./install.sh stop")
+    assert "no hub of ours runs" not in clone.type("./install.sh stop")
+    assert "no hub of ours runs" in clone.type("./install.sh stop")
     assert clone.labelled("container") == []
     assert f"{clone.project}_gateway-state" in clone.labelled("volume")
 
