@@ -35,9 +35,21 @@ def lease(runner_id: str = "one", **fields: Any) -> Lease:
 
 @asynccontextmanager
 async def following(bus: Bus) -> AsyncIterator[None]:
-    """Leases are read inside."""
+    """Leases are read inside, from before the first that is written there."""
     task = asyncio.create_task(bus.leases.follow())
+
+    async def is_read() -> bool:
+        # Again and again, as runners do: one that RabbitMQ stores in the very moment in which a reader attaches may pass it by.
+        await bus.leases.keep(lease("warm-up"))
+        return bool(bus.leases.live())
+
+    async def is_empty() -> bool:
+        return all(each.runner_id != "warm-up" for each in bus.leases.live())
+
     try:
+        await eventually(is_read)
+        await bus.leases.keep(lease("warm-up", leaves=True))
+        await eventually(is_empty)
         yield
     finally:
         task.cancel()

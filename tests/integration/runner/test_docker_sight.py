@@ -73,6 +73,7 @@ async def test_a_running_program_is_told_with_its_image_and_the_end_of_both_stre
         for number in range(150):
             print("line", number)
         sys.stdout.flush()
+        time.sleep(1)  # Docker reads the two streams side by side: which comes first in its log is chance otherwise
         sys.stderr.buffer.write(b"caf\\xc3\\xa9 \\xff\\n")
         sys.stderr.flush()
         time.sleep(60)
