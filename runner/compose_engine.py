@@ -124,7 +124,8 @@ class ComposeEngine:
         last = min((each for each in containers if each.service in project.last), key=lambda each: each.title, default=None)
         if last is None:
             raise CannotRun(Reason.START_FAILED, "Compose made no container")
-        return Prepared(last.id, notes=(*warnings, *project.notes))
+        # In which order its services wrote, and what is still to be started, only this process knows.
+        return Prepared(last.id, notes=(*warnings, *project.notes), adoptable=False)
 
     async def start(self, name: str) -> None:
         """See :meth:`runner.engine.Engine.start`."""

@@ -75,7 +75,7 @@ class ComposeRun:
         self._bringing_up: asyncio.Task[None] | None = None
         self._living: asyncio.Task[Exit] | None = None
         for member in self._members:
-            docker.adopt(member.container.id)
+            docker.take_over(member.container.id)
 
     @property
     def container_ids(self) -> list[str]:

@@ -11,8 +11,9 @@ from structlog.typing import FilteringBoundLogger
 from bus.backoff import Backoff
 from runner.endings import Interruption
 from runner.engine import Engine, Exit, Frame
-from runner.errors import ContainerGone, EngineUnavailable
+from runner.errors import ContainerGone, Detached, EngineUnavailable
 from runner.waiting import cancel
+from schemas.output import StreamName
 
 #: Seconds that the output of a step that has ended may take to arrive.
 _DRAIN_SECONDS = 30.0
@@ -38,23 +39,35 @@ class Container:
         self._engine = engine
         self._log = log
         self.name = name
+        #: Bytes of each stream that were read so far, over all steps.
+        self.written = dict.fromkeys(StreamName, 0)
+        #: Set when the runner stops: who watches lets go, and what runs, runs on for the next life to take it up …
+        self.detach = asyncio.Event()
+        #: … where it can; else it is stopped.
+        self.adoptable = True
         #: Whether there may be one to stop and to remove.
         self.may_exist = may_exist
         #: Seconds that stopping its program may take, SIGKILL excluded.
         self.stop_grace_seconds = 0.0
 
-    async def watch(self, consume: Consume, *, limit_seconds: float, stop: asyncio.Event) -> StepEnd:
-        """See the step that was started to its end; at its limit, or when ``stop`` is set, it is stopped.
+    async def watch(
+        self, consume: Consume, *, limit_seconds: float, on_interruption: Callable[[Interruption], Awaitable[None]]
+    ) -> StepEnd:
+        """See the step that was started to its end; at its limit it is stopped, once ``on_interruption`` has written that down.
 
         When this returns nothing runs in the container, and ``consume`` has read all that was written.
+
+        Raises:
+            Detached: :attr:`detach` was set; nobody was stopped.
         """
-        consuming = asyncio.create_task(_consume(consume, self._engine.output(self.name)), name="read output")
+        consuming = asyncio.create_task(_consume(consume, self._frames()), name="read output")
         waiting = asyncio.create_task(self._engine.wait(self.name), name="wait for the program")
         exit_: Exit | None = None
         try:
-            interruption = await self._until_end(waiting, consuming, limit_seconds, stop)
+            interruption = await self._until_end(waiting, consuming, limit_seconds)
             if interruption is not None:
-                self._log.info("stopping program", action="execution_stopping", why=interruption.name.lower())
+                await on_interruption(interruption)
+                self._log.info("stopping program", action="execution_stopping", why=interruption.value)
                 await self.stop_surely()
             with contextlib.suppress(ContainerGone):
                 exit_ = await waiting
@@ -64,12 +77,12 @@ class Container:
         return StepEnd(exit_, interruption)
 
     async def _until_end(
-        self, waiting: asyncio.Task[Exit], consuming: asyncio.Task[None], limit_seconds: float, stop: asyncio.Event
+        self, waiting: asyncio.Task[Exit], consuming: asyncio.Task[None], limit_seconds: float
     ) -> Interruption | None:
         """Wait for the program's end; what is to interrupt it, where something came first."""
         deadline = time.monotonic() + limit_seconds
-        stopping = asyncio.create_task(stop.wait(), name="wait for a stop")
-        watched: set[asyncio.Task[object]] = {waiting, consuming, stopping}
+        detaching = asyncio.create_task(self.detach.wait(), name="wait for a stop")
+        watched: set[asyncio.Task[object]] = {waiting, consuming, detaching}
         try:
             while True:
                 done, _ = await asyncio.wait(
@@ -77,7 +90,9 @@ class Container:
                 )
                 if waiting in done:
                     return None
-                if stopping in done:
+                if detaching in done and self.adoptable:
+                    raise Detached
+                if detaching in done:
                     return Interruption.RUNNER_STOPPED
                 if consuming in done:
                     consuming.result()  # a reader that failed would leave the program blocked on its output
@@ -85,7 +100,13 @@ class Container:
                 elif not done:
                     return Interruption.TIME_LIMIT
         finally:
-            await cancel(stopping)
+            await cancel(detaching)
+
+    async def _frames(self) -> AsyncGenerator[Frame, None]:
+        async with contextlib.aclosing(self._engine.output(self.name)) as frames:
+            async for frame in frames:
+                self.written[frame.stream] += len(frame.content)
+                yield frame
 
     async def _drain(self, consuming: asyncio.Task[None]) -> None:
         """Wait until everything that the ended program wrote is in."""

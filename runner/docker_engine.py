@@ -20,7 +20,7 @@ from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
 from runner.docker_refusals import create_refused, lookup_failed
 from runner.docker_sight import DockerSight
-from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
+from runner.engine import NEVER, ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.identity import Identity
 from runner.preparation import NOBODY, Listener
@@ -55,6 +55,8 @@ class _Run:
     #: Whether the connection broke, so that the attached stream may lack its end.
     connection_lost: bool = False
     stopped: bool = False
+    #: Whether an earlier process started it, so that nothing is attached.
+    adopted: bool = False
     #: Whether it has several steps, and is told at each start which one is meant.
     takes_orders: bool = False
 
@@ -130,7 +132,7 @@ class DockerEngine:
             if error.status != _NOT_FOUND:
                 raise EngineUnavailable(f"container {spec.name} can't be removed: {error.message}") from error
 
-    def adopt(self, name: str) -> None:
+    def take_over(self, name: str) -> None:
         """Take over a container that was made by somebody else and not started yet; it is started by :meth:`start`."""
         self._runs[name] = _Run(DockerOutput(self._connection, name))
 
@@ -139,22 +141,34 @@ class DockerEngine:
         run = self._prepared(name)
         if step is not Step.PROGRAM and not run.takes_orders:
             raise OutOfOrder(f"container {name} can run no actions")
-        run.connection_lost = run.stopped = False
+        run.connection_lost = run.stopped = run.adopted = False
         try:
             await run.output.attach(with_stdin=run.takes_orders)
+            if run.takes_orders:
+                # Before the start: Docker keeps it for the container, so that none ever runs without its order, even where this
+                # process is killed in between.
+                await run.output.tell(order(step, exit_code))
             async with self._connection.call("starting a container", _HEAVY_CALL_SECONDS) as docker:
                 await docker.containers.container(name).start()
-            if run.takes_orders:
-                await run.output.tell(order(step, exit_code))
         except DockerError as error:
             raise CannotRun(Reason.START_FAILED, f"The container could not be started: {error.message}") from error
+
+    async def adopt(self, name: str) -> None:
+        """See :meth:`runner.engine.Engine.adopt`."""
+        config = (await self._inspect(name))["Config"]
+        if (earlier := self._runs.pop(name, None)) is not None:
+            await earlier.output.close()
+        output = DockerOutput(self._connection, name)
+        # All of it is in Docker's log, and nothing of it on a connection of ours.
+        self._runs[name] = _Run(output, connection_lost=True, adopted=True, takes_orders=bool(config["OpenStdin"]))
 
     async def output(self, name: str) -> AsyncGenerator[Frame, None]:
         """See :meth:`runner.engine.Engine.output`."""
         run = self._prepared(name)
-        async with aclosing(run.output.live()) as frames:
-            async for frame in frames:
-                yield frame
+        if not run.adopted:
+            async with aclosing(run.output.live()) as frames:
+                async for frame in frames:
+                    yield frame
         # An ended stream is no ended program. If Docker says at once that the program has ended, and no connection broke,
         # then all of it was here; else the rest is in Docker's log.
         backoff = Backoff()
@@ -259,7 +273,9 @@ class DockerEngine:
             data = await self._inspect(name)
         except ContainerGone:
             return None
-        return Found(name, _state_of(data["State"]["Status"]), data["Config"]["Labels"] or {})
+        state = data["State"]
+        started = _state_of(state["Status"]) is not ContainerState.CREATED
+        return Found(name, _state_of(state["Status"]), data["Config"]["Labels"] or {}, state["StartedAt"] if started else NEVER)
 
     async def list_ours(self) -> list[Found]:
         """See :meth:`runner.engine.Engine.list_ours`."""

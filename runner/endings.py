@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import StrEnum
 
 from runner.engine import Exit
 from runner.errors import CannotRun
@@ -23,11 +23,12 @@ _NOT_STARTED = re.compile(
 _EXIT_TIMEOUT = 124
 
 
-class Interruption(Enum):
+class Interruption(StrEnum):
     """Why the runner stopped a program."""
 
-    TIME_LIMIT = auto()
-    RUNNER_STOPPED = auto()
+    TIME_LIMIT = "time_limit"
+    #: And nobody could have taken the program up.
+    RUNNER_STOPPED = "runner_stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,6 @@ def interrupted_by_restart() -> Ending:
 
 def not_let_run(exit_: Exit | None, *, interruption: Interruption | None, limit_seconds: float) -> Ending | None:
     """The ending of an execution whose ``act_before`` ended like this; ``None`` where the program may run."""
-    if interruption is Interruption.RUNNER_STOPPED:
-        return Ending(
-            status=Status.FAILED,
-            reason=Reason.RUNNER_RESTARTED,
-            message=f"The runner was stopped while {Step.BEFORE.value} ran, so the program was not run.",
-        )
     if interruption is None and exit_ is not None and exit_.code == 0:
         return None
     if interruption is Interruption.TIME_LIMIT:

@@ -6,6 +6,9 @@ One container per attempt, named by :attr:`runner.run_spec.RunSpec.name`. The ca
                       ├─ wait ─────────────────────┤
                       └─ stop (perhaps) ───────────┘
 
+``adopt`` takes the place of ``prepare`` and the starts that an earlier process has made; ``output`` then begins with what the
+first step wrote.
+
 A container goes through its steps one after the other, each at most once: ``act_before`` and ``act_after`` where
 :class:`Prepared` says that it can run them, and the program between them. It is the same container all the time: what a step
 leaves in its file system is there for the next.
@@ -70,6 +73,12 @@ class Prepared:
     actions: frozenset[Step] = frozenset()
     #: What people should know of how it was prepared.
     notes: tuple[str, ...] = ()
+    #: Whether another process could take it up once it was started.
+    adoptable: bool = True
+
+
+#: The ``last_start`` of a container that was never started.
+NEVER = ""
 
 
 class ContainerState(StrEnum):
@@ -89,6 +98,8 @@ class Found:
     name: str
     state: ContainerState
     labels: Mapping[str, str]
+    #: Which start of the container was the last, in words of the engine's own; :data:`NEVER` before the first.
+    last_start: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +158,22 @@ class Engine(Protocol):
             EngineUnavailable: it may have been started.
         """
 
+    async def adopt(self, name: str) -> None:
+        """Take up a container that an earlier process started, whether it still runs or has ended.
+
+        Raises:
+            ContainerGone: there is none.
+            NotAdoptable: it is of a kind that only the process that started it can see to its end.
+            EngineUnavailable: not known.
+        """
+
     def output(self, name: str) -> AsyncGenerator[Frame, None]:
         """What the program writes, every byte, once, from the first to the last. To be read by one reader.
 
         Reading slowly slows the program down; that is the bound on memory. A lost connection is survived inside. It
         ends when the program has ended and everything was handed out; whoever breaks off early closes it.
+
+        After ``adopt`` it is everything since the first start. The engine's record has a limit: of a flood the oldest is gone.
         """
 
     async def wait(self, name: str) -> Exit:

@@ -7,6 +7,7 @@ from runner.compose_engine import ComposeEngine
 from runner.compose_spec import ComposeSpec
 from runner.docker_engine import DockerEngine
 from runner.engine import Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
+from runner.errors import NotAdoptable
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import container_name
 from runner.steps import Step
@@ -38,6 +39,13 @@ class Engines:
             await self._compose.start(name)
         else:
             await self._docker.start(name, step, exit_code=exit_code)
+
+    async def adopt(self, name: str) -> None:
+        """See :meth:`runner.engine.Engine.adopt`."""
+        if await self._compose.find(name) is not None:
+            raise NotAdoptable(f"the services of {name} can't be taken up")
+        await self._docker.adopt(name)
+        self._by_compose[name] = False
 
     def output(self, name: str) -> AsyncGenerator[Frame, None]:
         """See :meth:`runner.engine.Engine.output`."""

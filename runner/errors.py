@@ -20,6 +20,10 @@ class Interrupted(RunnerError):
     """Something else happened first, so the work was given up."""
 
 
+class Detached(RunnerError):
+    """The runner stops and lets go of a program, which runs on."""
+
+
 class EngineError(RunnerError):
     """The engine failed in a way that says nothing about the program."""
 
@@ -27,9 +31,13 @@ class EngineError(RunnerError):
 class EngineUnavailable(EngineError):
     """The engine does not answer: what was asked of it may have happened or not."""
 
+    reason = Reason.DOCKER_UNAVAILABLE
+
 
 class EngineForbidden(EngineUnavailable):
     """The engine is there, and this process may not use it."""
+
+    reason = Reason.PERMISSION_DENIED
 
 
 class AlreadyStarted(EngineError):
@@ -38,6 +46,10 @@ class AlreadyStarted(EngineError):
 
 class ContainerGone(EngineError):
     """The container is not there (any more)."""
+
+
+class NotAdoptable(EngineError):
+    """What an earlier process started can't be taken up."""
 
 
 class OutOfOrder(EngineError):

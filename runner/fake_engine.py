@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from runner.engine import ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
+from runner.engine import NEVER, ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineForbidden, EngineUnavailable, OutOfOrder
 from runner.lines import PIP
 from runner.preparation import NOBODY, Listener, Stage
@@ -51,9 +51,13 @@ class _Container:
     exit: Exit | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     terminate: asyncio.Event = field(default_factory=asyncio.Event)
-    frames: asyncio.Queue[Frame | None] = field(default_factory=lambda: asyncio.Queue(_MOST_FRAMES))
+    asked_to_stop: bool = False
+    #: All that was written so far, over all steps, and how much of it was read.
+    record: list[Frame] = field(default_factory=list)
+    read: int = 0
+    written_or_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    has_room: asyncio.Event = field(default_factory=asyncio.Event)
     output_taken: bool = False
-    written: list[Frame] = field(default_factory=list)
     program: asyncio.Task[None] | None = None
 
     def setting(self, name: str, default: str = "", *, step: Step | None = None) -> str:
@@ -61,13 +65,33 @@ class _Container:
         step = step or (self.steps[-1] if self.steps else Step.PROGRAM)
         return self.spec.env.get(f"{_PREFIXES[step]}{name}", default)
 
+    @property
+    def found(self) -> Found:
+        return Found(self.spec.name, self.state, self.spec.labels, str(len(self.steps)) if self.steps else NEVER)
+
+    def adopt(self) -> None:
+        """Hand all of the record out once more, to a new reader."""
+        self.output_taken = False
+        self.read = 0
+
+    async def write(self, frame: Frame) -> None:
+        while len(self.record) - self.read >= _MOST_FRAMES:
+            self.has_room.clear()
+            await self.has_room.wait()
+        self.record.append(frame)
+        self.written_or_ended.set()
+
+    def end(self) -> None:
+        self.state = ContainerState.ENDED
+        self.ended.set()
+        self.written_or_ended.set()
+
     def begin(self, step: Step) -> None:
         self.steps.append(step)
         self.state = ContainerState.RUNNING
         self.exit = None
         self.ended = asyncio.Event()
         self.terminate = asyncio.Event()
-        self.frames = asyncio.Queue(_MOST_FRAMES)
         self.output_taken = False
 
 
@@ -97,9 +121,21 @@ class FakeEngine:
         """The names of the containers that are there."""
         return frozenset(self._containers)
 
+    def steps_of(self, name: str) -> list[Step]:
+        """The steps that a container was started for."""
+        container = self._containers.get(name)
+        return [] if container is None else list(container.steps)
+
+    def is_terminating(self, name: str) -> bool:
+        """Whether a container got SIGTERM, or should have."""
+        container = self._containers.get(name)
+        return container is not None and container.asked_to_stop
+
     def add_foreign(self, spec: Spec, state: ContainerState) -> None:
-        """Put a container there that an earlier process is supposed to have made."""
-        self._containers[spec.name] = _Container(spec, state)
+        """Put a container there that an earlier process made, and started where the state says so."""
+        container = self._containers[spec.name] = _Container(spec)
+        if state is not ContainerState.CREATED:
+            self._go(container, Step.PROGRAM)
 
     async def ping(self) -> str:
         """See the contract."""
@@ -140,8 +176,11 @@ class FakeEngine:
             self.starts[name] += 1
         if step is Step.AFTER:
             self.exit_codes[name] = exit_code
+        self._go(container, step)
+
+    def _go(self, container: _Container, step: Step) -> None:
         container.begin(step)
-        container.program = asyncio.create_task(self._run(container), name=f"program {name}")
+        container.program = asyncio.create_task(self._run(container), name=f"program {container.spec.name}")
         self.most_running = max(self.most_running, self.running)
 
     async def _run(self, container: _Container) -> None:
@@ -162,17 +201,22 @@ class FakeEngine:
         except asyncio.CancelledError:
             exit_ = Exit(_KILLED)  # SIGKILL: nothing more to do but to be dead
         container.exit = exit_
-        container.state = ContainerState.ENDED
-        container.ended.set()
+        container.end()
 
     async def _live(self, container: _Container) -> None:
         for _ in range(int(container.setting("REPEAT", "1"))):
             for stream in StreamName:
                 if text := container.setting(stream.name):
-                    frame = Frame(stream, text.encode())
-                    container.written.append(frame)
-                    await container.frames.put(frame)
+                    await container.write(Frame(stream, text.encode()))
         await asyncio.sleep(float(container.setting("SLEEP", "0")))
+
+    async def adopt(self, name: str) -> None:
+        """See the contract."""
+        self._answer()
+        container = self._containers.get(name)
+        if container is None:
+            raise ContainerGone(f"container {name} is gone")
+        container.adopt()
 
     async def output(self, name: str) -> AsyncGenerator[Frame, None]:
         """See the contract."""
@@ -181,22 +225,15 @@ class FakeEngine:
             raise OutOfOrder(f"output of {name} is read a second time")
         container.output_taken = True
         while True:
-            if container.frames.empty():
-                if container.ended.is_set():
-                    return
-                getting = asyncio.create_task(container.frames.get())
-                ending = asyncio.create_task(container.ended.wait())
-                try:
-                    await asyncio.wait({getting, ending}, return_when=asyncio.FIRST_COMPLETED)
-                    frame = getting.result() if getting.done() else None
-                finally:
-                    getting.cancel()
-                    ending.cancel()
-                    await asyncio.gather(getting, ending, return_exceptions=True)
+            if container.read < len(container.record):
+                container.read += 1
+                container.has_room.set()
+                yield container.record[container.read - 1]
+            elif container.ended.is_set():
+                return
             else:
-                frame = container.frames.get_nowait()
-            if frame is not None:
-                yield frame
+                container.written_or_ended.clear()
+                await container.written_or_ended.wait()
 
     async def wait(self, name: str) -> Exit:
         """See the contract."""
@@ -212,6 +249,7 @@ class FakeEngine:
         container = self._containers.get(name)
         if container is None or container.state is not ContainerState.RUNNING:
             return
+        container.asked_to_stop = True
         if container.setting("IGNORE_SIGTERM") != "true":
             container.terminate.set()
         if container.program is not None:
@@ -232,19 +270,20 @@ class FakeEngine:
         if container.program is not None:
             await asyncio.gather(container.program, return_exceptions=True)
         if container.state is ContainerState.RUNNING:
-            container.state = ContainerState.ENDED
+            container.end()
         container.ended.set()
+        container.written_or_ended.set()
 
     async def find(self, name: str) -> Found | None:
         """See the contract."""
         self._answer()
         container = self._containers.get(name)
-        return None if container is None else Found(name, container.state, container.spec.labels)
+        return None if container is None else container.found
 
     async def list_ours(self) -> list[Found]:
         """See the contract."""
         self._answer()
-        return [Found(name, container.state, container.spec.labels) for name, container in self._containers.items()]
+        return [container.found for container in self._containers.values()]
 
     async def list_running(self) -> list[RunningContainer]:
         """See the contract."""
@@ -262,7 +301,7 @@ class FakeEngine:
         if container is None:
             raise ContainerGone(f"container {container_id} is gone")
         end = TailBuffer(most_bytes)
-        for frame in container.written[-lines:]:
+        for frame in container.record[-lines:]:
             end.feed(frame)
         return end.tail()
 

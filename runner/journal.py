@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from bus.file_lock import FileLock
 from bus.messages import StreamName as BusStream
+from runner.course import Course
 from runner.errors import JournalError, JournalLocked
 from runner.output import Piece
 from runner.writer_thread import WriterThread
@@ -36,6 +37,7 @@ CREATE TABLE IF NOT EXISTS claims (
     stdout_chunks INTEGER NOT NULL DEFAULT 0,
     stderr_bytes INTEGER NOT NULL DEFAULT 0,
     stderr_chunks INTEGER NOT NULL DEFAULT 0,
+    course TEXT,
     PRIMARY KEY (execution_id, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
@@ -77,6 +79,8 @@ class Claimed:
     #: What was published of its output so far.
     stdout: StreamSummary = field(default_factory=StreamSummary)
     stderr: StreamSummary = field(default_factory=StreamSummary)
+    #: How far it has come, once it was about to be started.
+    course: Course | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -208,11 +212,11 @@ class Journal:
         """Drop a claim: it is another's, or nothing is left of it."""
         await self._change("DELETE FROM claims WHERE execution_id = ? AND attempt = ?", claimed.key)
 
-    async def starting(self, claimed: Claimed, program_id: str) -> None:
-        """From now on the attempt counts as started."""
+    async def starting(self, claimed: Claimed, course: Course) -> None:
+        """A step is about to be ordered, or the program has ended: from the first order on the attempt counts as started."""
         await self._change(
-            "UPDATE claims SET state = ?, program_id = ? WHERE execution_id = ? AND attempt = ?",
-            (ClaimState.STARTING, program_id, *claimed.key),
+            "UPDATE claims SET state = ?, program_id = ?, course = ? WHERE execution_id = ? AND attempt = ?",
+            (ClaimState.STARTING, course.program_id, course.model_dump_json(), *claimed.key),
         )
 
     async def started(self, claimed: Claimed, started_at: datetime, report: Report) -> None:
@@ -269,7 +273,7 @@ class Journal:
 
 _SELECT_CLAIM = """
 SELECT execution_id, attempt, nonce, digest, command, state, program_id, started_at,
-       stdout_bytes, stdout_chunks, stderr_bytes, stderr_chunks
+       stdout_bytes, stdout_chunks, stderr_bytes, stderr_chunks, course
 FROM claims"""
 
 _COUNT_OUTPUT = {
@@ -281,6 +285,8 @@ _COUNT_OUTPUT = {
 
 
 def _read_about(db: sqlite3.Connection) -> tuple[str, int]:
+    if "course" not in {row[1] for row in db.execute("PRAGMA table_info(claims)")}:
+        db.execute("ALTER TABLE claims ADD COLUMN course TEXT")  # a journal of the version before
     db.execute("INSERT OR IGNORE INTO about VALUES ('epoch', ?)", (str(uuid4()),))
     (epoch,) = db.execute("SELECT value FROM about WHERE name = 'epoch'").fetchone()
     (size,) = db.execute("SELECT COALESCE(SUM(LENGTH(body)), 0) FROM outbox").fetchone()
@@ -299,4 +305,5 @@ def _claimed(row: Sequence[Any]) -> Claimed:
         started_at=None if row[7] is None else datetime.fromisoformat(row[7]),
         stdout=StreamSummary(total_bytes=row[8], kept_bytes=row[8], chunks=row[9]),
         stderr=StreamSummary(total_bytes=row[10], kept_bytes=row[10], chunks=row[11]),
+        course=None if row[12] is None else Course.model_validate_json(row[12]),
     )

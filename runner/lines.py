@@ -33,6 +33,10 @@ class Lines:
             self._write(line)
             self._speaking = None if line.endswith(b"\n") else prefix
 
+    def restore(self, text: str) -> None:
+        """Take in what an earlier life has collected."""
+        self._write(text.encode())
+
     def say(self, prefix: str, line: str) -> None:
         """Take in one whole line."""
         self._end_line()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from runner.engine import Frame
@@ -28,8 +28,10 @@ class Piece:
 class _Stream:
     """One stream. Its head is handed out as it comes; its tail is held back, as only the end shows what the tail is."""
 
-    def __init__(self, name: StreamName, limit_bytes: int) -> None:
+    def __init__(self, name: StreamName, limit_bytes: int, published: StreamSummary) -> None:
         self._name = name
+        #: Bytes of the beginning that an earlier life of the runner has published: they are counted, and not published again.
+        self._published_bytes = published.kept_bytes
         self._tail_limit = min(limit_bytes // 2, _LONGEST_TAIL)
         self._head_room = limit_bytes - self._tail_limit
         #: Part of the head that was not handed out yet.
@@ -40,7 +42,7 @@ class _Stream:
         self._short_head: bytearray | None = bytearray()
         self._head_bytes = 0
         self.total_bytes = 0
-        self.chunks = 0
+        self.chunks = published.chunks
 
     @property
     def kept_bytes(self) -> int:
@@ -52,7 +54,8 @@ class _Stream:
         if head:
             if not self._pending:
                 self._pending_since = now
-            self._pending += head
+            self._pending += head[self._published_bytes :]
+            self._published_bytes -= min(len(head), self._published_bytes)
             self._head_room -= len(head)
             self._head_bytes += len(head)
             if self._short_head is not None:
@@ -83,9 +86,17 @@ class _Stream:
             pieces.append(self._cut())
         return pieces
 
+    @property
+    def lacks_its_beginning(self) -> bool:
+        """Whether less came than was once published: the engine's record of a flood is cut too."""
+        return self._published_bytes > 0
+
     def content(self) -> bytes:
         """All that was kept; to be asked for only while it is short."""
         return bytes(self._short_head or b"") + bytes(self._tail)
+
+    def short_content(self) -> bytes | None:
+        return self.content() if self.kept_bytes <= INLINE_OUTPUT_BYTES and not self.lacks_its_beginning else None
 
     def _cut(self) -> Piece:
         piece = Piece(self._name, self.chunks, bytes(self._pending[:MAX_CHUNK_BYTES]))
@@ -97,8 +108,9 @@ class _Stream:
 class Capture:
     """Both streams of one execution. Not a byte of them is looked at."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._streams = {name: _Stream(name, limit_bytes) for name in StreamName}
+    def __init__(self, limit_bytes: int, published: Mapping[StreamName, StreamSummary] | None = None) -> None:
+        """``published`` is what an earlier life of the runner has published; all of the output is to be added again."""
+        self._streams = {name: _Stream(name, limit_bytes, (published or {}).get(name, StreamSummary())) for name in StreamName}
 
     def add(self, frame: Frame, now: float) -> None:
         """Take in what the program wrote."""
@@ -112,6 +124,10 @@ class Capture:
     def due(self, now: float) -> list[Piece]:
         """What is to be published now: full pieces, and what has waited long enough."""
         return [piece for stream in self._streams.values() for piece in stream.due(now)]
+
+    def short_content(self, stream: StreamName) -> bytes | None:
+        """What was kept of one stream so far, where that is short."""
+        return self._streams[stream].short_content()
 
     def finish(self) -> tuple[list[Piece], StreamSummary, StreamSummary]:
         """The last pieces and the summaries of stdout and stderr, after the program's end. To be called once.
@@ -129,13 +145,13 @@ class Capture:
 
     def _summary(self, name: StreamName, inline: bool) -> StreamSummary:
         stream = self._streams[name]
-        if inline:
+        if inline and not stream.lacks_its_beginning:
             return StreamSummary.inline(stream.content(), total=stream.total_bytes, chunks=stream.chunks)
         return StreamSummary(
             total_bytes=stream.total_bytes,
             kept_bytes=stream.kept_bytes,
             chunks=stream.chunks,
-            truncated=stream.total_bytes > stream.kept_bytes,
+            truncated=stream.total_bytes > stream.kept_bytes or stream.lacks_its_beginning,
         )
 
 

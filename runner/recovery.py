@@ -8,61 +8,62 @@ import structlog
 from bus.backoff import Backoff
 from runner.engine import ContainerState, Engine, Found
 from runner.errors import EngineUnavailable
-from runner.execution import Execution, Surroundings
+from runner.execution import Execution
 from runner.journal import Claimed, ClaimState
 from runner.run_spec import container_name
+from runner.surroundings import Surroundings
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A claim whose program was never started: it is still to be run, if the decision says so."""
+    """A claim of an earlier life that has not ended."""
 
     claimed: Claimed
     #: Whether its container was made already.
     has_container: bool
+    #: Whether it was started: then it is to be taken up. Else it is still to be run, if the decision says so.
+    was_started: bool
 
 
-async def end_leftovers(around: Surroundings) -> list[Leftover]:
-    """Make an end of all that may have been started, remove containers that no claim owns, and return what is still to be run.
+async def find_leftovers(around: Surroundings) -> list[Leftover]:
+    """Clear away what has ended, and containers that no claim owns; return what is to be taken up or still to be run.
 
-    When this returns none of the earlier life's programs runs any more. It waits for the engine as long as that takes.
+    It waits for the engine as long as that takes.
     """
     claims = {container_name(*claimed.key): claimed for claimed in await around.journal.claims()}
     containers = {found.name: found for found in await _find_ours(around.engine)}
     strays = containers.keys() - claims.keys()
-    started = {name for name, claimed in claims.items() if _was_started(claimed, containers.get(name))}
+    ended = {name for name, claimed in claims.items() if claimed.state is ClaimState.ENDED}
+    started = {name for name in claims.keys() - ended if _was_started(claims[name], containers.get(name))}
     if claims or strays:
         log.info(
             "earlier life found",
             action="recovery",
-            to_start=len(claims) - len(started),
-            to_end=len(started),
+            to_start=len(claims) - len(started) - len(ended),
+            to_take_up=len(started),
+            to_clear_away=len(ended),
             containers_to_remove=len(strays),
         )
     async with asyncio.TaskGroup() as group:
-        for name in started:
-            group.create_task(_end(claims[name], around), name=f"end {name}")
+        for name in ended:
+            life = Execution(claims[name], around, container_may_exist=True)
+            group.create_task(life.clean_up(), name=f"clear away {name}")
         for name in strays:
             group.create_task(_remove(name, around.engine), name=f"remove {name}")
-    return [Leftover(claimed, name in containers) for name, claimed in claims.items() if name not in started]
+    return [
+        Leftover(claimed, name in containers, was_started=name in started)
+        for name, claimed in claims.items()
+        if name not in ended
+    ]
 
 
 def _was_started(claimed: Claimed, container: Found | None) -> bool:
     """Whether a claim of an earlier life may have run. The order to start it is in the journal before it was given."""
-    if claimed.state is ClaimState.ENDED:
-        return True
     if claimed.state is ClaimState.CLAIMED:
         return False
     return container is None or container.state is not ContainerState.CREATED
-
-
-async def _end(claimed: Claimed, around: Surroundings) -> None:
-    life = Execution(claimed, around, container_may_exist=True)
-    if claimed.state is not ClaimState.ENDED:
-        await life.end_interrupted()
-    await life.clean_up()
 
 
 async def _remove(name: str, engine: Engine) -> None:

@@ -16,14 +16,15 @@ from runner.answers import Answers
 from runner.engine import Engine
 from runner.engine_watch import EngineWatch
 from runner.errors import Interrupted
-from runner.execution import Execution, Surroundings
+from runner.execution import Execution, Fate
 from runner.identity import Identity
 from runner.journal import Claimed, Journal
 from runner.outbox import Outbox
 from runner.ports import Catalogues
 from runner.presence import Presence
-from runner.recovery import end_leftovers
+from runner.recovery import find_leftovers
 from runner.slots import Slots
+from runner.surroundings import Surroundings
 from runner.waiting import cancel, unless
 from schemas.commands import digest_of, parse_execute
 from schemas.errors import MalformedCommand
@@ -36,8 +37,8 @@ _MOST_WAITING_BYTES = 256 * 1024 * 1024
 _MOST_TO_REMOVE = 100
 #: Seconds after which a wait looks again at what gives no sign when it changes: the settings.
 _LOOK_AGAIN_SECONDS = 0.5
-#: Seconds beyond the grace that stopping programs and removing their containers may take at the end.
-_STOP_MARGIN_SECONDS = 20.0
+#: Seconds at the end to let go of programs, and to finish stopping and removing what was being stopped or removed.
+_DETACH_SECONDS = 5.0
 #: Seconds at the end to tell what is still in the outbox; what is left is told after the next start.
 _FLUSH_SECONDS = 10.0
 
@@ -101,7 +102,7 @@ class Runner:
     async def run(self) -> None:
         """Run until stopped. What an earlier life left behind comes first.
 
-        Cancelling it is like a crash: programs may go on running, and the next life makes an end of them.
+        Cancelling it is like a crash: programs go on running, and the next life takes them up.
 
         Raises:
             ExceptionGroup: one of its own tasks died; the journal has everything that the next life must know.
@@ -127,9 +128,9 @@ class Runner:
             self._finished.set()
 
     async def stop(self, limit_seconds: float) -> None:
-        """Take nothing more, let programs end within the limit, then stop them; returns when :meth:`run` has ended.
+        """Take nothing more, let programs end within the limit, then let go of them; returns when :meth:`run` has ended.
 
-        Beyond the limit it takes at most the longest grace of a program that runs, and half a minute.
+        Beyond the limit it takes at most a quarter of a minute. What runs, runs on: the next start takes it up.
         """
         self._stop_limit_seconds = limit_seconds
         self._stopping.set()
@@ -139,9 +140,14 @@ class Runner:
 
     async def _recover(self, group: asyncio.TaskGroup) -> None:
         await unless(self._stopping, self._watch.available.wait())
-        for leftover in await unless(self._stopping, end_leftovers(self._surroundings)):
-            await unless(self._stopping, self._slots.wait_free())
+        leftovers = await unless(self._stopping, find_leftovers(self._surroundings))
+        # What runs, runs, whatever the limit says now.
+        for leftover in sorted(leftovers, key=lambda leftover: not leftover.was_started):
             life = Execution(leftover.claimed, self._surroundings, container_may_exist=leftover.has_container)
+            if leftover.was_started:
+                self._begin(life, group, taken_up=True)
+                continue
+            await unless(self._stopping, self._slots.wait_free())
             if await self._is_ours(leftover.claimed):
                 self._begin(life, group)
             else:
@@ -269,31 +275,31 @@ class Runner:
 
     # Running them
 
-    def _begin(self, life: Execution, group: asyncio.TaskGroup) -> None:
+    def _begin(self, life: Execution, group: asyncio.TaskGroup, *, taken_up: bool = False) -> None:
         self._slots.take()
-        task = group.create_task(self._live(life), name=f"execution {life.name}")
+        task = group.create_task(self._live(life, taken_up=taken_up), name=f"execution {life.name}")
         self._lives[task] = life
         task.add_done_callback(self._lives.pop)
 
-    async def _live(self, life: Execution) -> None:
+    async def _live(self, life: Execution, *, taken_up: bool) -> None:
         try:
-            ended = await life.run()
+            fate = await (life.go_on() if taken_up else life.run())
         finally:
             self._slots.give_back()
-        if ended:
+        if fate is Fate.ENDED:
             await life.clean_up()
 
     async def _wind_down(self) -> None:
-        """Let what runs come to an end, by itself or by force, and tell it."""
+        """Let what runs come to an end by itself, let go of what does not, and tell what is to be told."""
         for life in self._lives.values():
             life.do_not_start()
         await self._wait_for_lives(self._stop_limit_seconds)
         for life in self._lives.values():
-            life.stop()
-        grace = max((life.stop_grace_seconds for life in self._lives.values()), default=0.0)
-        await self._wait_for_lives(grace + _STOP_MARGIN_SECONDS)
+            life.detach()
+        letting_go = max((life.seconds_to_let_go for life in self._lives.values()), default=0.0)
+        await self._wait_for_lives(letting_go + _DETACH_SECONDS)
         if self._lives:
-            log.error("programs may run on until the next start", action="stop_incomplete", executions=len(self._lives))
+            log.error("executions are left to the next start", action="stop_incomplete", executions=len(self._lives))
             await cancel(*self._lives)
         if not await self._outbox.flushed(_FLUSH_SECONDS):
             log.warning("events wait for the next start", action="outbox_not_empty", bytes=self._journal.outbox_bytes)

@@ -51,7 +51,7 @@ class Reason(StrEnum):
     NETWORK = "network"
     #: This runner found no Compose to run the program with.
     COMPOSE_UNAVAILABLE = "compose_unavailable"
-    #: The runner was stopped by force while the program ran.
+    #: The runner was restarted while the program ran, and the program could not be taken up.
     RUNNER_RESTARTED = "runner_restarted"
     #: The kind of run is configured but this runner can't do it.
     UNSUPPORTED = "unsupported"

@@ -10,6 +10,7 @@ from typing import Any
 
 from bus.messages import Message
 from bus.messages import StreamName as BusStream
+from runner.course import Course
 from runner.engine import Engine
 from runner.fake_engine import FakeEngine
 from runner.identity import Identity
@@ -40,6 +41,24 @@ IDENTITY = Identity("test-instance", "test-runner")
 def make_program(name: str = "example", **fields: Any) -> Program:
     """A program whose path is its id."""
     return Program(**{"key": name, "id": name, "name": name, "kind": ProgramKind.SCRIPT, "path": name, **fields})
+
+
+def a_course(program_id: str = "example", **fields: Any) -> Course:
+    """The course of an attempt that has not begun its first step."""
+    return Course(
+        **{
+            "program_id": program_id,
+            "image": "i",
+            "container_id": "c",
+            "memory_bytes": 1024**3,
+            "timeout_seconds": 60,
+            "stop_grace_seconds": 0.1,
+            "output_limit": 1024**2,
+            "actions": frozenset(),
+            "action_timeout_seconds": 60,
+            **fields,
+        }
+    )
 
 
 @dataclass

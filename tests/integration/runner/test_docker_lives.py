@@ -15,7 +15,7 @@ from schemas.ids import new_execution_id
 from schemas.reasons import Reason
 from schemas.status import Status
 from tests.integration.runner.conftest import MakeHub
-from tests.support.docker import containers, docker, inspect
+from tests.support.docker import containers
 from tests.support.wait import eventually
 
 _COUNT_A_START = "import time; open('/workspace/starts', 'a').write('x'); time.sleep(60)"
@@ -31,18 +31,7 @@ async def test_a_graceful_stop_lets_programs_end_within_the_limit(hub: MakeHub) 
     assert (ended.status, ended.stdout.content) == (Status.COMPLETED, "done\n")
 
 
-async def test_a_graceful_stop_ends_what_runs_longer_and_leaves_nothing_running(hub: MakeHub) -> None:
-    around = hub("import time; print('began', flush=True); time.sleep(60)", stop_grace_seconds=1)
-    async with around.runner(stop_limit_seconds=0.2):
-        execution_id = await around.submit()
-        await around.is_running(execution_id)
-
-    ended = await around.ended(execution_id)
-    assert (ended.status, ended.reason) == (Status.FAILED, Reason.RUNNER_RESTARTED)
-    assert containers(execution_id=execution_id) == []
-
-
-async def test_a_stop_while_a_program_is_being_started_leaves_nothing_running_and_starts_it_once(hub: MakeHub) -> None:
+async def test_a_stop_while_a_program_is_being_started_starts_it_once_m26(hub: MakeHub) -> None:
     around = hub(_COUNT_A_START, stop_grace_seconds=1, timeout_seconds=3)
     starts = around.catalogues.current.project_dir / "example" / "starts"
     for delay in (0.0, 0.02, 0.05, 0.2):
@@ -50,35 +39,12 @@ async def test_a_stop_while_a_program_is_being_started_leaves_nothing_running_an
         async with around.runner(stop_limit_seconds=0):
             execution_id = await around.submit()
             await asyncio.sleep(delay)
-        assert docker("ps", "--quiet", f"--filter=label={labels.EXECUTION_ID}={execution_id}") == ""
-        # What was claimed and not started is started by the next life, and what was not claimed is taken by it.
+        # What was started is taken up by the next life, what was claimed and not started is started by it, and what was not
+        # claimed is taken by it.
         async with around.runner():
             ended = await around.ended(execution_id)
-        # It began in the first life, which then stopped it, or in the second, where it met its time limit.
-        assert ended.reason in (Reason.RUNNER_RESTARTED, Reason.TIMEOUT)
-        assert (starts.read_text() if starts.exists() else "") in ("", "x")
+        assert (ended.reason, starts.read_text()) == (Reason.TIMEOUT, "x")
         assert containers(execution_id=execution_id) == []
-
-
-async def test_a_runner_that_was_killed_ends_what_it_had_started_and_never_starts_it_again_t5(hub: MakeHub) -> None:
-    around = hub(_COUNT_A_START, stop_grace_seconds=1)
-    async with around.crashing_runner():
-        execution_id = await around.submit()
-        await around.is_running(execution_id)
-        starts = around.catalogues.current.project_dir / "example" / "starts"
-
-        async def started() -> bool:
-            return starts.exists()
-
-        await eventually(started)
-    assert inspect(execution_id)["State"]["Running"]
-
-    async with around.runner():
-        ended = await around.ended(execution_id)
-        assert (ended.status, ended.reason) == (Status.FAILED, Reason.RUNNER_RESTARTED)
-
-    assert starts.read_text() == "x"
-    assert containers(execution_id=execution_id) == []
 
 
 async def test_a_container_that_no_claim_owns_is_removed_at_the_start_and_another_runners_is_not(

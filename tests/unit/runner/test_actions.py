@@ -11,7 +11,6 @@ from schemas.events import Ended
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 from tests.support.runner_fixtures import Hub, make_hub
-from tests.support.wait import eventually
 
 
 def with_actions(folder: Path, *names: str, **settings: Any) -> Hub:
@@ -105,29 +104,16 @@ async def test_without_python_in_the_image_there_are_no_actions_and_a_line_says_
     assert (ended.lines_after, hub.fake.exit_codes) == (None, {})
 
 
-async def test_a_runner_that_stops_during_act_before_does_not_run_the_program(tmp_path: Path) -> None:
-    hub = with_actions(tmp_path, stop_grace_seconds=0.1)
-    async with hub.runner(stop_limit_seconds=0.1):
-        execution_id = await hub.submit(before_sleep=60)
-        await hub.is_running(execution_id)
-    ended = await hub.ended(execution_id)
-
-    assert (ended.status, ended.reason, hub.fake.starts[execution_id]) == (Status.FAILED, Reason.RUNNER_RESTARTED, 0)
-
-
-async def test_a_runner_that_is_killed_during_act_before_runs_nothing_twice(tmp_path: Path) -> None:
+async def test_a_runner_that_stops_during_act_before_lets_go_and_the_next_life_runs_the_program_m26(tmp_path: Path) -> None:
     hub = with_actions(tmp_path)
-    async with hub.crashing_runner():
-        execution_id = await hub.submit(before_sleep=60)
-
-        async def is_running() -> bool:
-            return hub.fake.running == 1
-
-        await eventually(is_running)
+    async with hub.runner(stop_limit_seconds=0.1):
+        execution_id = await hub.submit(before_sleep=1, stdout="the work")
+        await hub.is_running(execution_id)
+    assert (hub.fake.running, hub.fake.starts[execution_id]) == (1, 0)
     async with hub.runner():
         ended = await hub.ended(execution_id)
 
-    assert (ended.reason, hub.fake.starts[execution_id], hub.fake.containers) == (Reason.RUNNER_RESTARTED, 0, frozenset())
+    assert (ended.status, ended.stdout.content, hub.fake.starts[execution_id]) == (Status.COMPLETED, "the work", 1)
 
 
 def test_only_files_by_the_two_names_are_actions_h1(tmp_path: Path) -> None:

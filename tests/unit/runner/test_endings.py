@@ -57,7 +57,6 @@ def test_sizes_are_written_as_the_configuration_writes_them(count: int, text: st
         (None, None, Reason.ACTION_FAILED, "lost its container"),
         (Exit(143), Interruption.TIME_LIMIT, Reason.ACTION_FAILED, "did not end within 1.5 s"),
         (Exit(0), Interruption.TIME_LIMIT, Reason.ACTION_FAILED, "did not end within 1.5 s"),
-        (Exit(0), Interruption.RUNNER_STOPPED, Reason.RUNNER_RESTARTED, "runner was stopped"),
     ],
 )
 def test_what_keeps_a_program_from_running_h4(

@@ -10,11 +10,13 @@ from bus.messages import StreamName as BusStream
 from runner.errors import JournalClosed, JournalError, JournalLocked
 from runner.journal import Claimed, ClaimState, Journal, Report
 from runner.output import Piece
+from runner.steps import Step
 from runner.writer_thread import WriterThread
 from schemas.commands import ExecuteProgram
 from schemas.ids import new_execution_id
 from schemas.output import StreamName
 from schemas.times import utc_now
+from tests.support.runner_fixtures import a_course
 from tests.support.wait import eventually
 
 COMMAND = ExecuteProgram(program_id="example", parameters={"a": [1, "ä"]}, submitted_by="ann", accepted_at=utc_now())
@@ -44,7 +46,8 @@ async def test_how_far_a_claim_came_survives_a_new_life(tmp_path: Path) -> None:
     await first.open()
     epoch, started_at = first.epoch, utc_now()
     claimed = await claim(first)
-    await first.starting(claimed, "canonical")
+    course = a_course("canonical").begin(Step.PROGRAM, start_before="", written_before={StreamName.STDOUT: 3})
+    await first.starting(claimed, course)
     await first.started(claimed, started_at, report(1))
     await first.wrote(claimed, Piece(StreamName.STDOUT, 0, b"12345"), report(2))
     await first.wrote(claimed, Piece(StreamName.STDOUT, 1, b"678"), report(3))
@@ -58,6 +61,7 @@ async def test_how_far_a_claim_came_survives_a_new_life(tmp_path: Path) -> None:
     (kept,) = await second.claims()
     assert (kept.key, kept.nonce, kept.command) == (claimed.key, claimed.nonce, COMMAND)
     assert (kept.state, kept.program_id, kept.started_at) == (ClaimState.STARTING, "canonical", started_at)
+    assert kept.course == course
     assert (kept.stdout.total_bytes, kept.stdout.chunks, kept.stderr.total_bytes, kept.stderr.chunks) == (8, 2, 1, 1)
     assert [waiting.report for waiting in await second.next_reports(10)] == [report(number) for number in (1, 2, 3, 4)]
     await second.close()

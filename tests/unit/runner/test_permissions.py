@@ -9,9 +9,10 @@ import pytest
 from runner.docker_engine import DockerEngine
 from runner.engine_watch import EngineWatch
 from runner.errors import CannotRun, EngineForbidden, EngineUnavailable
-from runner.execution import Execution, Surroundings
+from runner.execution import Execution, Fate
 from runner.identity import Identity
 from runner.program_files import gather
+from runner.surroundings import Surroundings
 from schemas.commands import ExecuteProgram
 from schemas.events import Ended, parse_event
 from schemas.ids import new_execution_id
@@ -90,7 +91,7 @@ async def test_v4_an_engine_that_stays_away_ends_what_was_about_to_start(hub: Hu
             engine=hub.engine, journal=journal, catalogues=hub.catalogues, identity=IDENTITY, patience_seconds=0
         )
         hub.fake.away, hub.fake.forbidden = True, forbidden
-        assert await Execution(claimed, around).run()
+        assert await Execution(claimed, around).run() is Fate.ENDED
         hub.fake.away = False
         (waiting,) = await journal.next_reports(10)
 

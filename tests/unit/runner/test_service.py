@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -345,15 +346,17 @@ async def test_a_stop_gives_back_what_is_not_claimed_and_lets_programs_end(hub: 
     assert await hub.bus.commands.waiting("default") == 1
 
 
-async def test_a_stop_ends_at_its_limit_what_still_runs(tmp_path: Path) -> None:
-    hub = make_hub(tmp_path, make_program(stop_grace_seconds=0.1))
+async def test_a_stop_lets_go_at_its_limit_of_what_still_runs_and_the_next_life_takes_it_up_m26(hub: Hub) -> None:
     async with hub.runner(stop_limit_seconds=0.1):
-        execution_id = await hub.submit(sleep=60, stdout="some", ignore_sigterm=True)
+        execution_id = await hub.submit(sleep=1, stdout="some", exit_code=3)
         await hub.is_running(execution_id)
-    ended = await hub.ended(execution_id)
-    assert (ended.status, ended.reason, ended.stdout.content) == (Status.FAILED, Reason.RUNNER_RESTARTED, "some")
-    assert ended.message == "The runner was stopped while the program ran, so the program was stopped."
-    assert (hub.fake.containers, hub.fake.running) == (frozenset(), 0)
+        began = time.monotonic()
+    assert time.monotonic() - began < 1
+    assert (len(hub.events(execution_id)), hub.fake.running) == (1, 1)
+    async with hub.runner():
+        ended = await hub.ended(execution_id)
+    assert (ended.status, ended.exit_code, ended.stdout.content) == (Status.FAILED, 3, "some")
+    assert (hub.fake.starts[execution_id], hub.fake.containers) == (1, frozenset())
 
 
 async def test_a_stop_while_an_image_is_fetched_leaves_the_execution_to_the_next_life(hub: Hub) -> None:

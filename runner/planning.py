@@ -1,0 +1,85 @@
+"""From a claimed command to what is run: the program that it names, its files, and the one specification made of them."""
+
+import asyncio
+
+from runner.actions import find_actions, read_action_requirements
+from runner.compose_files import locate
+from runner.compose_spec import ComposeSpec, plan_compose
+from runner.engine import Spec
+from runner.errors import CannotRun
+from runner.journal import Claimed
+from runner.ports import Catalogues
+from runner.program_files import gather
+from runner.run_spec import HostPaths, Owner, RunSpec, plan
+from runner.surroundings import Surroundings
+from schemas.catalogue import Catalogue
+from schemas.programs import Program
+from schemas.reasons import Reason
+from schemas.times import utc_now
+
+
+async def find_program(name: str, catalogues: Catalogues) -> tuple[Catalogue, Program]:
+    """The program with this id or key, enabled or not, and the catalogue that has it.
+
+    Raises:
+        CannotRun: there is none.
+    """
+    catalogue = catalogues.current
+    program = catalogue.find(name)
+    if program is None:
+        # It may have been added a moment ago, and its command been faster than the news.
+        catalogue = await catalogues.reload()
+        program = catalogue.find(name)
+    if program is None:
+        raise CannotRun(Reason.UNKNOWN_PROGRAM, f"Program with ID '{name}' not found")
+    return catalogue, program
+
+
+async def make_spec(claimed: Claimed, catalogue: Catalogue, program: Program, around: Surroundings) -> Spec:
+    """How this attempt is run, by what lies in the program's folder now.
+
+    Raises:
+        CannotRun: something is missing there, or can't be used.
+    """
+    if program.path_docker_compose_run is not None:
+        return await _plan_project(claimed, catalogue, program, around)
+    return await _plan_container(claimed, catalogue, program, around)
+
+
+async def _plan_project(claimed: Claimed, catalogue: Catalogue, program: Program, around: Surroundings) -> ComposeSpec:
+    place = await asyncio.to_thread(locate, program, catalogue.project_dir, around.out_of_bounds)
+    return plan_compose(
+        program,
+        catalogue.settings,
+        place,
+        execution_id=claimed.execution_id,
+        attempt=claimed.attempt,
+        parameters=claimed.command.parameters,
+        paths=_paths(catalogue, around),
+        owner=Owner(around.identity, around.journal.epoch),
+        now=utc_now(),
+        has_actions=bool(await asyncio.to_thread(find_actions, catalogue.project_dir)),
+    )
+
+
+async def _plan_container(claimed: Claimed, catalogue: Catalogue, program: Program, around: Surroundings) -> RunSpec:
+    files = await asyncio.to_thread(gather, program, catalogue.project_dir, around.out_of_bounds)
+    return plan(
+        program,
+        catalogue.settings,
+        files,
+        execution_id=claimed.execution_id,
+        attempt=claimed.attempt,
+        parameters=claimed.command.parameters,
+        paths=_paths(catalogue, around),
+        owner=Owner(around.identity, around.journal.epoch),
+        now=utc_now(),
+        actions=await asyncio.to_thread(find_actions, catalogue.project_dir),
+        actions_require=await asyncio.to_thread(read_action_requirements, catalogue.project_dir),
+        ca_bundle=around.ca_bundle,
+    )
+
+
+def _paths(catalogue: Catalogue, around: Surroundings) -> HostPaths:
+    project_dir = catalogue.project_dir.absolute()
+    return HostPaths(project_dir, around.host_project_dir or project_dir)
