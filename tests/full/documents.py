@@ -1,11 +1,14 @@
-"""A program that converts documents, and what became of them."""
+"""Programs for the fleet, among them one that converts documents, and what became of them."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pypdf import PdfReader
 
 from tests.full.conftest import Fleet
+from tests.support.api import Api
+from tests.support.wait import eventually
 
 #: The program of the seed's README; which document it takes comes as a parameter here.
 PROGRAM = """\
@@ -43,14 +46,14 @@ if __name__ == "__main__":
 """
 
 
-def write_program(fleet: Fleet, name: str, text: str) -> Path:
+def write_program(fleet: Fleet, name: str, text: str, **entry: object) -> Path:
     """A program in the fleet's folder, and in its config.yaml."""
     folder = fleet.folder / "scripts" / name
     folder.mkdir()
     (folder / "main.py").write_text(text, encoding="utf-8")
     path = fleet.folder / "config.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    config["scripts"][name] = {"path": f"scripts/{name}"}
+    config["scripts"][name] = {"path": f"scripts/{name}", **entry}
     fresh = path.with_suffix(".new")
     fresh.write_text(yaml.safe_dump(config), encoding="utf-8")
     fresh.replace(path)
@@ -60,3 +63,15 @@ def write_program(fleet: Fleet, name: str, text: str) -> Path:
 def text_of(path: Path) -> str:
     """The text of a PDF."""
     return "\n".join(page.extract_text() for page in PdfReader(path).pages)
+
+
+async def run(api: Api, program: str, **parameters: object) -> dict[str, Any]:
+    """Run it as soon as it is known, and see that it ended well."""
+
+    async def names() -> set[str]:
+        return {each["id"] for each in await api.get("/programs")}
+
+    await eventually(names, lambda seen: program in seen)
+    record = await api.run(program, **parameters)
+    assert record["status"] == "completed", (record["output"], record["error"])
+    return record

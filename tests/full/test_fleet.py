@@ -10,7 +10,8 @@ import aio_pika
 import pytest
 import yaml
 
-from tests.full.conftest import Fleet, readme_block
+from tests.full.conftest import IMAGES, Fleet, readme_block
+from tests.full.documents import run, write_program
 from tests.full.users import credentials, user_of
 from tests.support.api import Api
 from tests.support.wait import eventually
@@ -67,6 +68,22 @@ async def test_p15_o1_an_edit_of_config_yaml_is_live_in_the_fleet(fleet: Fleet, 
 
     await eventually(names, lambda seen: "later" in seen)
     assert (await api.run("later"))["status"] == "completed"
+
+
+async def test_k2_b17_a_compose_program_binds_its_own_folder_from_a_runner_in_a_container(fleet: Fleet, api: Api) -> None:
+    folder = write_program(fleet, "composed", "print('composed')\n", path_docker_compose_run="docker-compose.yml")
+    (folder / "docker-compose.yml").write_text(
+        f"services:\n  app:\n    image: {IMAGES['HUB_BASE_IMAGE']}\n    command: [python, /app/main.py, '${{PROGRAM_ID}}']\n"
+        "    volumes: ['.:/app']\n",
+        encoding="utf-8",
+    )
+    assert "composed" in (await run(api, "composed"))["output"]
+
+
+async def test_r4_requirements_are_installed_in_the_fleet_too(fleet: Fleet, api: Api) -> None:
+    folder = write_program(fleet, "needy", "import iniconfig; print(iniconfig.__name__)\n")
+    (folder / "requirements.txt").write_text("iniconfig\n", encoding="utf-8")
+    assert (await run(api, "needy"))["output"] == "iniconfig\n"
 
 
 def test_only_runners_have_the_docker_socket_and_only_they_are_root(fleet: Fleet) -> None:

@@ -6,26 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.full.conftest import Fleet
-from tests.full.documents import PROGRAM, text_of, write_program
+from tests.full.documents import PROGRAM, run, text_of, write_program
 from tests.full.users import credentials, user_of
 from tests.support.api import Api
 from tests.support.office_files import write_docx, write_flat, write_xlsx
-from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(1200)]
 
 SOMEBODY = 12345
-
-
-async def run(api: Api, program: str, **parameters: object) -> None:
-    """Run it as soon as it is known, and see that it ended well."""
-
-    async def names() -> set[str]:
-        return {each["id"] for each in await api.get("/programs")}
-
-    await eventually(names, lambda seen: program in seen)
-    record = await api.run(program, **parameters)
-    assert record["status"] == "completed", (record["output"], record["error"])
 
 
 @pytest.fixture
