@@ -38,7 +38,7 @@ def find_ca_bundle(
                 f"HUB_CA_BUNDLE names no file: {hub.ca_bundle}; say  none  for no certificates but the images' own"
             )
         return hub.ca_bundle.absolute()
-    if hub.host_project_dir is not None:
+    if hub.host_project_dir not in (None, hub.project_path):
         return None
     found = next((path for path in _of_this_machine(environment, system_files) if path.is_file()), None)
     if found is not None:

@@ -60,6 +60,12 @@ def test_none_and_a_host_of_another_kind_give_nothing(tmp_path: Path, machine: d
     assert find_ca_bundle(HubSettings(host_project_dir=Path("/host")), machine, ()) is None
 
 
+def test_a_host_that_sees_the_project_where_it_is_here_is_this_machine(tmp_path: Path, machine: dict[str, str]) -> None:
+    machine["PIP_CERT"] = bundle(tmp_path, "PIP_CERT")
+    found = find_ca_bundle(HubSettings(project_dir=tmp_path, host_project_dir=tmp_path), machine, ())
+    assert found == tmp_path / "PIP_CERT"
+
+
 def test_a_file_of_pip_that_can_not_be_read_is_passed_over(tmp_path: Path, machine: dict[str, str]) -> None:
     machine["PIP_CONFIG_FILE"] = str(tmp_path / "own.conf")
     (tmp_path / "own.conf").write_bytes(b"\xff no section\n")
