@@ -27,6 +27,8 @@ if [ "${1:-}" = --full ]; then
     rm -rf "$FEATURE_RESULTS"
     step "LibreOffice and the fleet: images are built first, which takes minutes"
     pytest -q tests/full
+    step "a hostile config.yaml for a minute"
+    HOSTILE_SECONDS=60 pytest -q tests/e2e/test_many_programs.py
     step "every row of the seed"
     python -m tests.features
     step "all of it took $((SECONDS - started)) s"
