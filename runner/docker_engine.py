@@ -1,7 +1,6 @@
 """The engine that is Docker, over its API. See runner.engine for the contract."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
 from runner.docker_refusals import create_refused, lookup_failed
-from runner.docker_sight import DockerSight
+from runner.docker_sight import DockerSight, state_of
 from runner.engine import NEVER, ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.identity import Identity
@@ -43,8 +42,6 @@ _OOM_NEWS_SECONDS = 0.2
 _NOT_FOUND = 404
 _CONFLICT = 409
 _KILLED = 137
-
-_STATES = {"created": ContainerState.CREATED, "running": ContainerState.RUNNING, "paused": ContainerState.RUNNING}
 
 
 @dataclass
@@ -218,7 +215,7 @@ class DockerEngine:
     async def _exit(self, name: str) -> Exit | None:
         """How the program ended; ``None`` while it runs."""
         state = (await self._inspect(name))["State"]
-        if _state_of(state["Status"]) is ContainerState.RUNNING:
+        if state_of(state["Status"]) is ContainerState.RUNNING:
             return None
         run = self._runs.get(name)
         if state["ExitCode"] == _KILLED and not state["OOMKilled"] and not (run is not None and run.stopped):
@@ -274,26 +271,12 @@ class DockerEngine:
         except ContainerGone:
             return None
         state = data["State"]
-        started = _state_of(state["Status"]) is not ContainerState.CREATED
-        return Found(name, _state_of(state["Status"]), data["Config"]["Labels"] or {}, state["StartedAt"] if started else NEVER)
+        started = state_of(state["Status"]) is not ContainerState.CREATED
+        return Found(name, state_of(state["Status"]), data["Config"]["Labels"] or {}, state["StartedAt"] if started else NEVER)
 
     async def list_ours(self) -> list[Found]:
         """See :meth:`runner.engine.Engine.list_ours`."""
-        wanted = [f"{labels.INSTANCE}={self._identity.instance}", f"{labels.RUNNER_ID}={self._identity.runner_id}"]
-        try:
-            async with self._connection.call("listing containers") as docker:
-                containers = await docker.containers.list(all=True, filters=json.dumps({"label": wanted}))
-        except DockerError as error:
-            raise EngineUnavailable(f"Docker can't list containers: {error.message}") from error
-        return [
-            # One that is being removed has lost its name already.
-            Found(
-                (container["Names"] or [container["Id"]])[0].removeprefix("/"),
-                _state_of(container["State"]),
-                container["Labels"],
-            )
-            for container in containers
-        ]
+        return await self._sight.ours()
 
     async def list_running(self) -> list[RunningContainer]:
         """See :meth:`runner.engine.Engine.list_running`."""
@@ -322,7 +305,3 @@ class DockerEngine:
             return self._runs[name]
         except KeyError:
             raise OutOfOrder(f"container {name} was not prepared here") from None
-
-
-def _state_of(status: str) -> ContainerState:
-    return _STATES.get(status, ContainerState.ENDED)

@@ -1,28 +1,30 @@
-"""Looking at containers that run, for people who ask: nothing here changes anything."""
+"""Looking at containers, for the runner and for people who ask: nothing here changes anything."""
 
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import aiohttp
+from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from runner import labels
 from runner.docker_connection import DockerConnection
 from runner.docker_output import FrameParser
-from runner.engine import Frame, RunningContainer, Tail
+from runner.engine import ContainerState, Found, Frame, RunningContainer, Tail
 from runner.errors import ContainerGone, EngineUnavailable
 from runner.identity import Identity
 from runner.tail_buffer import TailBuffer
 from schemas.output import StreamName
 
 _NOT_FOUND = 404
+_STATES = {"created": ContainerState.CREATED, "running": ContainerState.RUNNING, "paused": ContainerState.RUNNING}
 #: Bytes of a log that are read at most, whatever Docker takes for a line.
 _MOST_READ_BYTES = 16 * 1024**2
 
 
 class DockerSight:
-    """The running containers of one runner on one engine."""
+    """The containers of one runner on one engine."""
 
     def __init__(self, connection: DockerConnection, identity: Identity) -> None:
         self._connection = connection
@@ -30,22 +32,30 @@ class DockerSight:
 
     async def running(self) -> list[RunningContainer]:
         """See :meth:`runner.engine.Engine.list_running`."""
-        try:
-            async with self._connection.call("listing containers") as docker:
-                containers = await docker.containers.list(filters=json.dumps({"label": self._wanted}))
-        except DockerError as error:
-            raise EngineUnavailable(f"Docker can't list containers: {error.message}") from error
         return [
             RunningContainer(
                 container_id=container["Id"],
-                # One that is being removed has lost its name already.
-                name=(container["Names"] or [container["Id"]])[0].removeprefix("/"),
+                name=_name(container),
                 image=container["Image"],
                 status=container["Status"],
                 labels=container["Labels"],
             )
-            for container in containers
+            for container in await self._list(with_ended=False)
         ]
+
+    async def ours(self) -> list[Found]:
+        """See :meth:`runner.engine.Engine.list_ours`."""
+        return [
+            Found(_name(container), state_of(container["State"]), container["Labels"])
+            for container in await self._list(with_ended=True)
+        ]
+
+    async def _list(self, *, with_ended: bool) -> list[DockerContainer]:
+        try:
+            async with self._connection.call("listing containers") as docker:
+                return await docker.containers.list(all=with_ended, filters=json.dumps({"label": self._wanted}))
+        except DockerError as error:
+            raise EngineUnavailable(f"Docker can't list containers: {error.message}") from error
 
     async def tail(self, container_id: str, lines: int, most_bytes: int) -> Tail:
         """See :meth:`runner.engine.Engine.tail`."""
@@ -83,3 +93,14 @@ class DockerSight:
             if error.status == _NOT_FOUND:
                 raise ContainerGone(f"container {container_id} is gone") from error
             raise EngineUnavailable(f"Docker can't tell about {container_id}: {error.message}") from error
+
+
+def state_of(status: str) -> ContainerState:
+    """What Docker's word for a container's state means here."""
+    return _STATES.get(status, ContainerState.ENDED)
+
+
+def _name(container: DockerContainer) -> str:
+    # One that is being removed has lost its name already.
+    name: str = (container["Names"] or [container["Id"]])[0]
+    return name.removeprefix("/")
