@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from runner import labels
@@ -121,14 +121,7 @@ def plan_compose(
         build_timeout_seconds=settings.install_timeout_seconds,
         stop_grace_seconds=program.stop_grace_seconds or settings.stop_grace_seconds,
         labels={
-            labels.MANAGED: "true",
-            labels.INSTANCE: owner.identity.instance,
-            labels.RUNNER_ID: owner.identity.runner_id,
-            labels.EXECUTION_ID: execution_id,
-            labels.ATTEMPT: str(attempt),
-            labels.EPOCH: owner.epoch,
-            labels.PROGRAM_ID: program.id,
-            labels.DEADLINE: (now + timedelta(seconds=timeout_seconds)).isoformat(),
+            **owner.labels(execution_id, attempt, program.id, now=now, timeout_seconds=timeout_seconds),
             labels.COMPOSE_PROJECT: project_name(container_name(execution_id, attempt)),
         },
         notes=tuple(notes),

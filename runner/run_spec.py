@@ -112,6 +112,21 @@ class Owner:
     identity: Identity
     epoch: str
 
+    def labels(
+        self, execution_id: str, attempt: int, program_id: str, *, now: datetime, timeout_seconds: float
+    ) -> dict[str, str]:
+        """What all that belongs to one attempt is labelled with."""
+        return {
+            labels.MANAGED: "true",
+            labels.INSTANCE: self.identity.instance,
+            labels.RUNNER_ID: self.identity.runner_id,
+            labels.EXECUTION_ID: execution_id,
+            labels.ATTEMPT: str(attempt),
+            labels.EPOCH: self.epoch,
+            labels.PROGRAM_ID: program_id,
+            labels.DEADLINE: (now + timedelta(seconds=timeout_seconds)).isoformat(),
+        }
+
 
 def plan(
     program: Program,
@@ -166,15 +181,8 @@ def plan(
         timeout_seconds=timeout_seconds,
         stop_grace_seconds=program.stop_grace_seconds or settings.stop_grace_seconds,
         labels={
-            labels.MANAGED: "true",
-            labels.INSTANCE: owner.identity.instance,
-            labels.RUNNER_ID: owner.identity.runner_id,
-            labels.EXECUTION_ID: execution_id,
-            labels.ATTEMPT: str(attempt),
-            labels.EPOCH: owner.epoch,
-            labels.PROGRAM_ID: program.id,
+            **owner.labels(execution_id, attempt, program.id, now=now, timeout_seconds=timeout_seconds),
             labels.IMAGE: image,
-            labels.DEADLINE: (now + timedelta(seconds=timeout_seconds)).isoformat(),
         },
     )
 

@@ -9,72 +9,13 @@ from tests.e2e.conftest import started
 from tests.support.docker import IMAGE as PYTHON_IMAGE
 from tests.support.docker import docker, python_image
 from tests.support.hub_process import HubProcess
+from tests.support.seed_config import FOUR_SCRIPTS
 from tests.support.shell import Shell
 
 __all__ = ["python_image"]
 
 pytestmark = pytest.mark.docker
 
-#: The README's "Configuration File Structure", typed anew; its folder for external scripts lies below the test's own.
-CONFIG = """\
-scripts:
-  # Example 1: Basic script without custom Docker image
-  example_script:
-    id: "example_script"
-    name: "Example Script"
-    path: "scripts/example_script"  # Relative path
-    description: "Example script without custom Docker image"
-    enabled: true
-    main_file: "main.py"
-
-  # Example 2: Script with custom Docker image
-  script_with_custom_image:
-    id: "script_with_custom_image"
-    name: "Script with Custom Docker Image"
-    path: "scripts/custom_script"
-    description: "Script that uses a custom Docker image"
-    enabled: true
-    main_file: "run.py"
-    docker_image: "custom-image:latest"  # Custom Docker image
-
-  # Example 3: Script with parameters
-  script_with_parameters:
-    id: "script_with_parameters"
-    name: "Script with Parameters"
-    path: "scripts/parameterized_script"
-    description: "Script that accepts command-line parameters"
-    enabled: true
-    main_file: "main.py"
-    parameters: "--process proceso_2 --verbose"  # Command-line parameters
-
-  # Example 4: External script (requires volume mount)
-  external_script:
-    id: "18"
-    name: "External Script"
-    path: "{outside}/scripts/external_script"  # Absolute path
-    description: "Script located outside the project directory"
-    enabled: true
-    main_file: "run.py"
-    docker_image: "external-script:latest"
-
-bots:
-  example_bot:
-    id: "example_bot"
-    name: "Example Bot"
-    path: "bots/example_bot"
-    description: "Example bot"
-    enabled: true
-    main_file: "run.py"
-    parameters: "--mode production --verbose"
-
-# General system configuration
-settings:
-  docker_image: "pyexecutorhub-base"  # Default image for programs without custom image
-  timeout_seconds: 300  # 5 minutes default
-  max_concurrent_executions: 5
-  memory_limit: "1g"    # Recommended: 1GB for most cases
-  cpu_limit: "0.5"      # CPU limit per container (50% of one core)
-"""
 ENV = """\
 # Project configuration
 HOST_PROJECT_DIR={project}
@@ -131,7 +72,7 @@ NEEDS_A_PACKAGE = "import six, sys; print('with six', sys.argv[1:]); sys.exit(3)
 def hub(tmp_path_factory: pytest.TempPathFactory, python_image: str) -> Iterator[HubProcess]:
     project, outside = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("outside")
     files = {
-        project / "config.yaml": CONFIG.format(outside=outside),
+        project / "config.yaml": FOUR_SCRIPTS.replace("/docker/", f"{outside}/"),
         project / ".env": ENV.format(project=project),
         project / "actions" / "act_before.py": ACT_BEFORE,
         project / "actions" / "act_after.py": ACT_AFTER,
@@ -181,7 +122,7 @@ def shell(hub: HubProcess, tmp_path_factory: pytest.TempPathFactory) -> Shell:
         ),
         ("example_bot", "failed", "with six ['--mode', 'production', '--verbose']", " Program failed with exit code 3"),
         ("script_with_custom_image", "completed", "script_with_custom_image [] db.example Temis", None),
-        ("18", "completed", "18 [] elsewhere Temis", None),
+        ("external_script", "completed", "external_script [] elsewhere Temis", None),
     ],
 )
 def test_everything_that_a_user_of_the_seed_has_works_unchanged_p19_r3_r4_r6_r10_h1_h5(
