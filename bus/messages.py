@@ -117,6 +117,48 @@ class Lease:
     leaves: bool = False
 
 
+class DeadReason(StrEnum):
+    """Why a command is a dead letter."""
+
+    #: A runner could not understand it.
+    MALFORMED = "malformed"
+    #: It waited for longer than a command may wait.
+    EXPIRED = "expired"
+    #: It was handed out, and came back, more often than a command may.
+    DELIVERY_LIMIT = "delivery_limit"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A command that nobody will run, without the rest of its body."""
+
+    #: A UUID of its own: what is dead may have no message id, or one that others have too.
+    id: str
+    #: Rises from each to the next; a page is asked for by it.
+    place: int
+    reason: DeadReason
+    #: For people: what exactly was wrong. It may quote what strangers wrote. Empty where nothing is known.
+    detail: str
+    #: Routing key that it came with; empty where that is not known.
+    key: str
+    #: ``None`` where nobody said.
+    dead_at: datetime | None
+    message_id: str | None
+    #: Bytes of the body, and the first of them.
+    size: int
+    preview: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterPage:
+    """Some dead letters, the newest first."""
+
+    letters: Sequence[DeadLetter]
+    #: What to ask the next page with; ``None`` where this is the last one.
+    next: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
     """A message as a subscriber receives it."""

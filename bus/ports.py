@@ -8,7 +8,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from bus.messages import Announcement, Batch, BusState, Decision, Lease, Message, Position, Proposal, StreamName
+from bus.messages import (
+    Announcement,
+    Batch,
+    BusState,
+    DeadLetter,
+    DeadLetterPage,
+    DeadReason,
+    Decision,
+    Lease,
+    Message,
+    Position,
+    Proposal,
+    StreamName,
+)
 
 
 class Delivery(Protocol):
@@ -175,6 +188,41 @@ class Leases(Protocol):
         """
 
 
+class DeadLetters(Protocol):
+    """Commands that nobody will run: not understood, expired, or handed out too often. They stay until they are removed.
+
+    The newest :data:`bus.topology.DEAD_LETTERS` are shown. One may be there twice where a runner died while it rejected it.
+    """
+
+    async def follow(self) -> None:
+        """Read dead letters, for ever, for the other methods to know of them. To be run by one task of a process that asks.
+
+        Connection losses are survived inside.
+
+        Raises:
+            BusClosed: the bus was closed.
+        """
+
+    def count(self) -> int:
+        """How many there are, as far as they were read here. Never waits."""
+
+    async def page(self, limit: int, *, reason: DeadReason | None = None, before: int | None = None) -> DeadLetterPage:
+        """The newest ones, the newest first, of one reason or of all. Nothing is taken, whoever else looks.
+
+        ``before`` is what the page before this one said in ``next``; ``None`` for the first page.
+        """
+
+    async def find(self, letter_id: str) -> tuple[DeadLetter, Message] | None:
+        """One, and the command as it was published; ``None`` where there is none (any more)."""
+
+    async def remove(self, letter_id: str) -> bool:
+        """Remove one: here when this returns, and soon everywhere. False where there is none.
+
+        Raises:
+            BusUnavailable: with ``outcome_unknown`` where it may be removed all the same. Doing it again does no harm.
+        """
+
+
 #: Makes the answer to a question. It is cancelled when the asker does not wait for it any more.
 AnswerHandler = Callable[[bytes], Awaitable[bytes]]
 
@@ -225,6 +273,9 @@ class Bus(Protocol):
 
     @property
     def questions(self) -> Questions: ...
+
+    @property
+    def dead_letters(self) -> DeadLetters: ...
 
     @property
     def state(self) -> BusState:

@@ -3,7 +3,7 @@
 ::
 
                        ┌────────────────┐ execute.<pool> ─▶ [hub.work.<pool>] ──▶ runners of the pool
-    gateways,          │                │                        └ rejected, expired, too often ──▶ [hub.dead]
+    gateways,          │                │                        └ rejected, expired, too often ──▶ ║hub.dead║
     any publisher ────▶│  hub.commands  │ execute.<pool> ─▶ ║hub.log║ ──▶ projectors
                        └────────────────┘ cancel ─────────▶ ║hub.control║ ──▶ every runner, the holder
 
@@ -11,7 +11,8 @@
     runners, gateways, │                │ output.# ───────▶ ║hub.output║ ──▶ projectors
     the holder ───────▶│  hub.reports   │ control.# ──────▶ ║hub.control║
                        │                │ lease.# ────────▶ ║hub.leases║
-                       └────────────────┘ state.# ────────▶ ║hub.state║ ──▶ gateways
+                       │                │ state.# ────────▶ ║hub.state║ ──▶ gateways
+                       └────────────────┘ dead.# ─────────▶ ║hub.dead║ ──▶ gateways
 
                        ┌────────────────┐ execution.<status>.<program_id>
     the holder ───────▶│ hub.executions │ ─────────────────▶ every subscriber's queue, [hub.subscriber.<name>] among them
@@ -60,11 +61,17 @@ CANCEL_KEY = "cancel"
 CLAIM_KEY = "control.claim"
 END_KEY = "control.end"
 LEASE_KEY = "lease.lease"
+#: Key of the word that a dead letter was dealt with: a stream's records stay where they are.
+DEAD_REMOVED_KEY = "dead.removed"
+#: A mark says nothing. Who writes one and reads it back has read all that was there before.
+DEAD_MARK_KEY = "dead.mark"
 
 #: Header of a dead letter: why it was rejected, for people.
 REASON_HEADER = "x-hub-reason"
 #: Header of a dead letter: the routing key it came with.
 ORIGIN_HEADER = "x-hub-routing-key"
+#: Header of a dead letter: when it was rejected, in ISO 8601.
+DEAD_AT_HEADER = "x-hub-dead-at"
 #: Longest reason that is kept beside a dead letter, in characters.
 REASON_LENGTH = 1_000
 
@@ -73,8 +80,10 @@ DAY_SECONDS = 24 * 3600
 COMMAND_TTL_SECONDS = DAY_SECONDS
 #: Backstop of a work queue's length; admission refuses far below it.
 WORK_QUEUE_LENGTH = 1_000_000
-#: Dead letters that are kept, the newest.
-DEAD_LETTERS = 100_000
+#: Dead letters that are shown, the newest.
+DEAD_LETTERS = 20_000
+#: Bytes of dead letters that are kept, the newest: whoever may publish a command may make them as large as RabbitMQ allows.
+DEAD_LETTER_BYTES = 1_000_000_000
 #: Announcements that wait for a subscriber that is away, the newest.
 NAMED_SUBSCRIPTION_LENGTH = 100_000
 #: Announcements that wait for a subscriber that is there but slow, the newest.
@@ -89,6 +98,7 @@ QUESTIONS_AT_A_TIME = 4
 
 #: How long records stay.
 LOG_AGE_DAYS = 30
+DEAD_AGE_DAYS = 30
 OUTPUT_AGE_DAYS = 7
 CONTROL_AGE_DAYS = 3
 
@@ -118,11 +128,13 @@ class Binding:
     queue: str
 
 
-def _stream(name: str, *, age: str | None, segment_bytes: int) -> Queue:
+def _stream(name: str, *, age: str | None, segment_bytes: int, most_bytes: int | None = None) -> Queue:
     # Whole segments are removed: with the default size an age limit removes nothing for weeks.
     limits: dict[str, str | int | bool] = {"x-stream-max-segment-size-bytes": segment_bytes}
     if age is not None:
         limits["x-max-age"] = age
+    if most_bytes is not None:
+        limits["x-max-length-bytes"] = most_bytes
     return Queue(name, {"x-queue-type": "stream", **limits})
 
 
@@ -133,7 +145,9 @@ QUEUES = (
     _stream(CONTROL, age=f"{CONTROL_AGE_DAYS}D", segment_bytes=16 * _MEGABYTE),
     _stream(LEASES, age="1h", segment_bytes=16 * _MEGABYTE),
     _stream(STATE, age=None, segment_bytes=16 * _MEGABYTE),
-    Queue(DEAD, {"x-queue-type": "quorum", "x-max-length": DEAD_LETTERS, "x-overflow": "drop-head"}),
+    # A stream, because dead letters are looked at many times: out of a queue each look would take them, in front of others who
+    # look, and count as a delivery.
+    _stream(DEAD, age=f"{DEAD_AGE_DAYS}D", segment_bytes=16 * _MEGABYTE, most_bytes=DEAD_LETTER_BYTES),
     Queue(
         ANNOUNCER,
         # Each lost holder counts as a delivery, and a newer RabbitMQ drops the message after 20 unless told otherwise.
@@ -151,6 +165,7 @@ BINDINGS = (
     Binding(REPORTS, "control.#", CONTROL),
     Binding(REPORTS, "lease.#", LEASES),
     Binding(REPORTS, "state.#", STATE),
+    Binding(REPORTS, "dead.#", DEAD),
 )
 
 _WORK_ARGUMENTS: Arguments = {
@@ -185,6 +200,12 @@ def work_queue(pool: str) -> Queue:
     """The queue of a pool's commands."""
     execute_key(pool)
     return Queue(f"hub.work.{pool}", _WORK_ARGUMENTS)
+
+
+def key_of_work_queue(name: str) -> str:
+    """Routing key of the commands in the queue of this name; empty where it is no work queue."""
+    prefix, _, pool = name.rpartition(".")
+    return execute_key(pool) if prefix == "hub.work" and _POOL.fullmatch(pool) else ""
 
 
 def pool_bindings(pool: str) -> tuple[Binding, Binding]:

@@ -7,6 +7,7 @@ import structlog
 
 from bus.embedded.announcements import EmbeddedAnnouncements
 from bus.embedded.commands import EmbeddedCommands
+from bus.embedded.dead_letters import EmbeddedDeadLetters
 from bus.embedded.decisions import EmbeddedDecisions
 from bus.embedded.leases import EmbeddedLeases
 from bus.embedded.questions import EmbeddedQuestions
@@ -32,7 +33,8 @@ class EmbeddedBus:
         self._store = Store(state_dir / BUS_FILE)
         tides = {stream: Tide() for stream in StreamName}
         self._tides = tides
-        self._commands = EmbeddedCommands(self._store, tides[StreamName.LOG])
+        self._dead_letters = EmbeddedDeadLetters(self._store)
+        self._commands = EmbeddedCommands(self._store, tides[StreamName.LOG], self._dead_letters)
         self._decisions = EmbeddedDecisions(self._store)
         self._streams = EmbeddedStreams(self._store, tides)
         self._announcements = EmbeddedAnnouncements(self._store)
@@ -72,6 +74,11 @@ class EmbeddedBus:
         return self._questions
 
     @property
+    def dead_letters(self) -> EmbeddedDeadLetters:
+        """Commands that nobody will run."""
+        return self._dead_letters
+
+    @property
     def state(self) -> BusState:
         """How the bus is now."""
         return BusState(connected=self._store.is_open, problem=self._store.problem)
@@ -89,6 +96,7 @@ class EmbeddedBus:
             if first:
                 await self._decisions.open()
                 await self._announcements.open()
+                await self._dead_letters.open()
                 self._pruner = asyncio.create_task(self._prune(), name="bus pruner")
             await self._commands.add_pools(pools)
 
@@ -104,6 +112,7 @@ class EmbeddedBus:
             self._announcements.close()
             self._leases.close()
             self._questions.close()
+            self._dead_letters.close()
             for tide in self._tides.values():
                 tide.close()
             await self._store.close()

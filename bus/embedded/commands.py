@@ -5,12 +5,13 @@ from collections import deque
 from functools import partial
 
 from bus import topology
+from bus.embedded.dead_letters import EmbeddedDeadLetters
 from bus.embedded.rows import COLUMNS, PLACES, from_row, to_row
 from bus.embedded.store import Store
 from bus.embedded.streams import append_to
 from bus.embedded.tide import Tide
 from bus.errors import BusUnavailable, UnknownPool
-from bus.messages import Message, Source, StreamName
+from bus.messages import DeadReason, Message, Source, StreamName
 
 
 class EmbeddedCommands:
@@ -19,9 +20,10 @@ class EmbeddedCommands:
     Which commands are in somebody's hands is remembered in memory alone: after a restart they are available again.
     """
 
-    def __init__(self, store: Store, logged: Tide) -> None:
+    def __init__(self, store: Store, logged: Tide, dead_letters: EmbeddedDeadLetters) -> None:
         """``logged`` rises when the log grows."""
         self._store = store
+        self._dead_letters = dead_letters
         self._logged = logged
         #: By pool: sequence numbers of what waits, the oldest first.
         self._queues: dict[str, deque[int]] = {}
@@ -73,7 +75,7 @@ class EmbeddedCommands:
         except BaseException:
             self.put_back(pool, sequence)
             raise
-        return EmbeddedDelivery(self._store, self, pool, sequence, message)
+        return EmbeddedDelivery(self._store, self, self._dead_letters, pool, sequence, message)
 
     async def stop_taking(self) -> None:
         """Nothing to do: nothing is ever taken ahead."""
@@ -100,9 +102,18 @@ class EmbeddedCommands:
 class EmbeddedDelivery:
     """Keeps the promises of :class:`bus.ports.Delivery`. Settling it again does nothing."""
 
-    def __init__(self, store: Store, commands: EmbeddedCommands, pool: str, sequence: int, message: Message) -> None:
+    def __init__(
+        self,
+        store: Store,
+        commands: EmbeddedCommands,
+        dead_letters: EmbeddedDeadLetters,
+        pool: str,
+        sequence: int,
+        message: Message,
+    ) -> None:
         self._store = store
         self._commands = commands
+        self._dead_letters = dead_letters
         self._pool = pool
         self._sequence = sequence
         self._message = message
@@ -121,22 +132,9 @@ class EmbeddedDelivery:
 
     async def reject(self, reason: str) -> None:
         """Move it to the dead letters, in one transaction."""
-        if self._settled:
-            return
-        self._settled = True
-
-        def bury(database: sqlite3.Connection) -> None:
-            database.execute(
-                f"INSERT INTO dead (reason, routing_key, {COLUMNS})"  # noqa: S608
-                f" SELECT ?, ?, {COLUMNS} FROM work WHERE sequence = ?",
-                (reason[: topology.REASON_LENGTH], topology.execute_key(self._pool), self._sequence),
-            )
-            database.execute(
-                "DELETE FROM dead WHERE sequence <= (SELECT MAX(sequence) FROM dead) - ?", (topology.DEAD_LETTERS,)
-            )
-            _delete(database, self._sequence)
-
-        await self._store.write(bury)
+        if not self._settled:
+            self._settled = True
+            await self._dead_letters.bury(self._sequence, DeadReason.MALFORMED, reason, key=topology.execute_key(self._pool))
 
     async def give_back(self) -> None:
         """Make it available again."""

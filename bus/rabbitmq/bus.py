@@ -10,6 +10,7 @@ from bus.messages import BusState
 from bus.rabbitmq.announcements import RabbitAnnouncements
 from bus.rabbitmq.commands import RabbitCommands
 from bus.rabbitmq.connection import Link
+from bus.rabbitmq.dead_letters import RabbitDeadLetters
 from bus.rabbitmq.decisions import RabbitDecisions
 from bus.rabbitmq.declaration import declare_all
 from bus.rabbitmq.leases import RabbitLeases
@@ -41,6 +42,7 @@ class RabbitBus:
         self._streams = RabbitStreams(self._consuming, self._publisher)
         self._leases = RabbitLeases(self._consuming, self._publisher)
         self._questions = RabbitQuestions(self._consuming, self._publisher)
+        self._dead_letters = RabbitDeadLetters(self._consuming, self._publisher)
         self._announcements = RabbitAnnouncements(url, name, self._consuming, self._closing)
 
     @property
@@ -72,6 +74,11 @@ class RabbitBus:
     def questions(self) -> RabbitQuestions:
         """To and from runners."""
         return self._questions
+
+    @property
+    def dead_letters(self) -> RabbitDeadLetters:
+        """Commands that nobody will run."""
+        return self._dead_letters
 
     @property
     def state(self) -> BusState:

@@ -18,6 +18,7 @@ from bus.rabbitmq.consumer import Consumer, ack, give_back
 from bus.rabbitmq.declaration import declare_pool
 from bus.rabbitmq.envelope import from_amqp, to_amqp
 from bus.rabbitmq.publisher import Publisher
+from schemas.times import utc_now
 
 log = structlog.get_logger()
 
@@ -113,6 +114,7 @@ class Intake:
         headers = {
             topology.REASON_HEADER: reason[: topology.REASON_LENGTH],
             topology.ORIGIN_HEADER: message.routing_key or "",
+            topology.DEAD_AT_HEADER: utc_now().isoformat(),
         }
         letter = to_amqp(from_amqp(message), headers)
         await self._publisher.publish("", topology.DEAD, letter, limit_seconds=REJECT_LIMIT_SECONDS)

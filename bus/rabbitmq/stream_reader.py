@@ -11,6 +11,7 @@ from aiormq.abc import DeliveredMessage
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable
 from bus.messages import Position
+from bus.rabbitmq.calls import CALL_LIMIT_SECONDS
 from bus.rabbitmq.connection import Link, close_quietly
 from bus.rabbitmq.consumer import Consumer, ack
 from bus.rabbitmq.envelope import offset_of
@@ -81,6 +82,23 @@ class StreamReader:
             except BusUnavailable as error:
                 log.info("can't read a stream", action="stream_read_failed", stream=self._stream, error=str(error))
             await backoff.pause()
+
+    async def reread(self) -> Read | None:
+        """The record that reading would go on after; ``None`` where it is gone.
+
+        Raises:
+            BusUnavailable: the stream can't be read now.
+            BusClosed: the bus was closed.
+        """
+        async with self._opened() as session:
+            try:
+                async with asyncio.timeout(CALL_LIMIT_SECONDS):
+                    batch = await session.batch()
+            except TimeoutError:
+                return None
+        if not batch:
+            raise BusUnavailable("the connection was lost while a record was read")
+        return batch[0] if batch[0].position == self._last else None
 
     async def _resumed(self, session: "_Session", last: Position) -> list[Read]:
         """What came together with the last record, which itself is dropped."""

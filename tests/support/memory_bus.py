@@ -12,7 +12,7 @@ from bus.embedded.leases import EmbeddedLeases
 from bus.embedded.questions import EmbeddedQuestions
 from bus.errors import BusUnavailable
 from bus.messages import Batch, BusState, Claim, Decision, Lease, Message, Position, Proposal, Record, Source, StreamName
-from bus.ports import Announcements, Commands, Decisions, Delivery, Leases, Questions, Streams
+from bus.ports import Announcements, Commands, DeadLetters, Decisions, Delivery, Leases, Questions, Streams
 
 
 @dataclass
@@ -224,6 +224,11 @@ class MemoryBus:
     def questions(self) -> Questions:
         """The port."""
         return self.questions_
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Not here: a runner never asks for them."""
+        raise NotImplementedError
 
     @property
     def state(self) -> BusState:

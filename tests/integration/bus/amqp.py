@@ -28,10 +28,11 @@ async def ready_and_consumers(channel: AbstractChannel, queue: str) -> tuple[int
 
 
 async def dead_letters(channel: AbstractChannel, number: int) -> list[aio_pika.abc.AbstractIncomingMessage]:
-    """So many dead letters, taken away."""
+    """So many dead letters, the oldest first."""
     found: list[aio_pika.abc.AbstractIncomingMessage] = []
+    await channel.set_qos(prefetch_count=number)
     queue = await channel.get_queue(topology.DEAD)
-    async with queue.iterator(timeout=15) as letters:
+    async with queue.iterator(timeout=15, arguments={"x-stream-offset": "first"}) as letters:
         async for letter in letters:
             await letter.ack()
             found.append(letter)

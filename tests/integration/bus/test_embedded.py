@@ -122,7 +122,7 @@ async def test_a_dead_letter_holds_body_id_and_reason(embedded: Buses, tmp_path:
     await (await take(bus)).reject("no program_id " + "x" * 5_000)
     await bus.close()
     with sqlite3.connect(tmp_path / "only" / BUS_FILE) as database:
-        ((message_id, body, reason, key),) = database.execute("SELECT message_id, body, reason, routing_key FROM dead")
+        ((message_id, body, reason, key),) = database.execute("SELECT message_id, body, detail, routing_key FROM dead_letters")
         assert database.execute("SELECT COUNT(*) FROM work").fetchone() == (0,)
     database.close()
     assert (message_id, body, key) == ("bad one", command().body, "execute.default")

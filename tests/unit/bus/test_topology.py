@@ -72,7 +72,14 @@ def test_a_command_lives_a_third_as_long_as_its_decision_can_be_read() -> None:
 
 def test_bus8_every_stream_with_an_age_has_segments_small_enough_for_it() -> None:
     streams = [queue for queue in topology.QUEUES if queue.arguments["x-queue-type"] == "stream"]
-    assert {stream.name for stream in streams} == {"hub.log", "hub.output", "hub.control", "hub.leases", "hub.state"}
+    assert {stream.name for stream in streams} == {
+        "hub.log",
+        "hub.output",
+        "hub.control",
+        "hub.leases",
+        "hub.state",
+        "hub.dead",
+    }
     for stream in streams:
         assert int(stream.arguments["x-stream-max-segment-size-bytes"]) <= 100_000_000
         assert ("x-max-age" in stream.arguments) is (stream.name != topology.STATE)
