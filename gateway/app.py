@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from bus.ports import Commands
+from bus.ports import Commands, DeadLetters
 from gateway.bodies import MAX_BODY_BYTES
 from gateway.intake import LIMIT_SECONDS, Intake
 from gateway.keys import (
@@ -15,6 +15,7 @@ from gateway.keys import (
     API_TOKENS,
     CATALOGUES,
     CLEANUPS,
+    DEAD_LETTERS,
     DOCUMENT,
     FLEET,
     HEALTH,
@@ -56,6 +57,7 @@ def make_app(
     view: View,
     endings: Endings,
     cleanups: Cleanups,
+    dead_letters: DeadLetters,
     fleet: Fleet,
     health: Health,
     accounts: Accounts,
@@ -81,6 +83,7 @@ def make_app(
     app[API_TOKENS] = api_tokens
     app[CATALOGUES] = catalogues
     app[CLEANUPS] = cleanups
+    app[DEAD_LETTERS] = dead_letters
     app[DOCUMENT] = document = make_document(ROUTES, version=version)
     app[PAGE] = render(document)
     app[FLEET] = fleet

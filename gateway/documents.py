@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, RootModel
 
+from bus.messages import DeadReason
 from schemas.programs import ComposeProfile
 from schemas.reasons import Category, Reason
 from schemas.status import Status
@@ -31,6 +32,8 @@ class Health(_Document):
     timestamp: datetime
     #: Runners that have been heard of within half a minute.
     live_runners: int
+    #: Commands that nobody will run, where there are any.
+    dead_letters: int | None = None
     #: Component → what is wrong with it.
     problems: dict[str, str] | None = None
     #: What it uses of its machine → which version was found: ``compose``, where a runner is part of this process.
@@ -96,6 +99,43 @@ class Accepted(_Document):
     status: Literal["queued"]
     message: str
     timestamp: datetime
+
+
+class Redriven(Accepted):
+    """An execution that a dead letter became."""
+
+    #: The execution that the dead letter was, or its own id where it was none.
+    redrive_of: str
+
+
+class DeadLetterRow(_Document):
+    """A command that nobody will run."""
+
+    id: str
+    reason: DeadReason
+    #: What exactly was wrong.
+    detail: str
+    #: What it was published with; empty where that is not known.
+    routing_key: str
+    dead_at: datetime | None
+    message_id: str | None
+    size_bytes: int
+    #: How its body begins, with escapes for what can't be printed.
+    preview: str
+
+
+class DeadLetters(RootModel[list[DeadLetterRow]]):
+    """A page of dead letters, the newest first."""
+
+
+class DeadLetter(DeadLetterRow):
+    """A dead letter with its body."""
+
+    #: Whether it can be run as it is.
+    redrivable: bool
+    body: str
+    body_encoding: Literal["utf-8", "base64"]
+    body_truncated: bool
 
 
 class Record(_Document):

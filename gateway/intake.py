@@ -14,6 +14,7 @@ from gateway import problems
 from gateway.errors import OverlayFull, Refused
 from gateway.overlay import Overlay
 from gateway.ports import Catalogues, Fleet, View
+from gateway.redrive import Redrive
 from schemas.commands import ExecuteProgram, parse_execute
 from schemas.errors import MalformedCommand
 from schemas.executions import Execution
@@ -60,8 +61,10 @@ class Intake:
         self._limit_seconds = limit_seconds
         self._publishing: set[asyncio.Task[None]] = set()
 
-    async def accept(self, name: str, parameters: dict[str, Any], *, submitted_by: str) -> Accepted:
-        """Accept an execution of the program with this id or key.
+    async def accept(
+        self, name: str, parameters: dict[str, Any], *, submitted_by: str, redrive: Redrive | None = None
+    ) -> Accepted:
+        """Accept an execution of the program with this id or key; ``redrive`` is the dead letter it comes from, if any.
 
         A caller that is cancelled meanwhile leaves a publish that goes on to its end: it is never half done.
 
@@ -76,14 +79,16 @@ class Intake:
         if not program.enabled:
             raise Refused(problems.program_disabled(name))
         pool = catalogue.pool_of(program)
+        if redrive is not None and redrive.pool in catalogue.pools:
+            pool = redrive.pool
         execution = Execution(
-            execution_id=new_execution_id(),
+            execution_id=redrive.execution_id if redrive is not None else new_execution_id(),
             program_id=program.id,
             status=Status.QUEUED,
             submitted_by=submitted_by,
             accepted_at=(accepted_at := utc_now()),
         )
-        message = _message(execution, parameters)
+        message = _message(execution, parameters, redrive)
 
         if catalogue.rejects_on_limit(program):
             await self._refuse_above(self._fleet.capacity() or catalogue.settings.max_concurrent_executions)
@@ -158,12 +163,14 @@ class Intake:
             )
 
 
-def _message(execution: Execution, parameters: dict[str, Any]) -> Message:
+def _message(execution: Execution, parameters: dict[str, Any], redrive: Redrive | None) -> Message:
     command = ExecuteProgram(
         program_id=execution.program_id,
         parameters=parameters,
         submitted_by=execution.submitted_by,
-        accepted_at=execution.accepted_at,
+        # Redriven again, it shall be the same command to the byte; the message says the time as well, in whole seconds.
+        accepted_at=execution.accepted_at if redrive is None else None,
+        redrive_of=redrive.redrive_of if redrive is not None else None,
     )
     try:
         body = command.to_bytes()
@@ -175,4 +182,10 @@ def _message(execution: Execution, parameters: dict[str, Any]) -> Message:
         raise Refused(
             problems.invalid_body("the parameters are nested too deeply, or hold text that is not Unicode", "not_json")
         ) from error
-    return Message(id=execution.execution_id, body=body, timestamp=execution.accepted_at)
+    return Message(
+        id=execution.execution_id,
+        body=body,
+        timestamp=execution.accepted_at,
+        reply_to=redrive.reply_to if redrive is not None else None,
+        correlation_id=redrive.correlation_id if redrive is not None else None,
+    )

@@ -4,6 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bus.ports import DeadLetters
 from gateway.intake import Intake
 from gateway.lookup import Lookup
 from gateway.policies import Policies
@@ -16,6 +17,7 @@ ACCOUNTS = web.AppKey[Accounts]("accounts")
 API_TOKENS = web.AppKey[ApiTokens]("api_tokens")
 CATALOGUES = web.AppKey[Catalogues]("catalogues")
 CLEANUPS = web.AppKey[Cleanups]("cleanups")
+DEAD_LETTERS = web.AppKey[DeadLetters]("dead_letters")
 #: The OpenAPI document of all routes.
 DOCUMENT = web.AppKey[dict[str, Any]]("document")
 FLEET = web.AppKey[Fleet]("fleet")

@@ -72,7 +72,8 @@ def _operation(route: Route, schemas: dict[type[BaseModel], Any]) -> dict[str, A
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schemas[route.body]}}}
+        content = {"application/json": {"schema": schemas[route.body]}}
+        operation["requestBody"] = {"required": route.needs_body, "content": content}
     return operation
 
 

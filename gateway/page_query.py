@@ -1,4 +1,4 @@
-"""Which part of the list of executions a request asks for. Pure."""
+"""Which part of a list a request asks for. Pure."""
 
 import base64
 import binascii
@@ -10,6 +10,7 @@ from typing import TypeVar
 from multidict import MultiMapping
 from yarl import URL
 
+from bus.messages import DeadReason
 from gateway import problems
 from gateway.errors import Refused
 from gateway.lookup import TOP
@@ -49,6 +50,28 @@ def page_query(query: MultiMapping[str], catalogue: Catalogue) -> PageQuery:
             since=_read(query, "since", _time, "a time with its offset, such as 2026-01-31T12:00:00Z"),
             until=_read(query, "until", _time, "a time with its offset, such as 2026-01-31T12:00:00Z"),
         ),
+        before=_read(query, "cursor", _place, "taken from the Link header of the page before"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterQuery:
+    """One page of dead letters."""
+
+    limit: int
+    reason: DeadReason | None
+    before: int | None
+
+
+def dead_letter_query(query: MultiMapping[str]) -> DeadLetterQuery:
+    """The page that the parameters ``limit``, ``cursor`` and ``reason`` name.
+
+    Raises:
+        Refused: 422, naming the parameter that can't be used and what it must be.
+    """
+    return DeadLetterQuery(
+        limit=_read(query, "limit", _limit, f"a whole number from 1 to {MOST_LISTED}") or LISTED,
+        reason=_read(query, "reason", DeadReason, f"one of {', '.join(DeadReason)}"),
         before=_read(query, "cursor", _place, "taken from the Link header of the page before"),
     )
 

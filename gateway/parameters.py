@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bus.messages import DeadReason
 from gateway.page_query import LISTED, MOST_LISTED
 from gateway.waits import MAX_WAIT_SECONDS
 from schemas.status import Status
@@ -38,10 +39,16 @@ PAGE = {
     "since": Parameter("only those accepted at this time or later", _TIME),
     "until": Parameter("only those accepted before this time", _TIME),
 }
+DEAD_PAGE = {
+    "limit": Parameter("dead letters on a page", PAGE["limit"].schema),
+    "cursor": PAGE["cursor"],
+    "reason": Parameter("only those of this reason", {"type": "string", "enum": [reason.value for reason in DeadReason]}),
+}
 
 #: The variable parts of paths.
 IN_PATH = {
     "execution_id": Parameter("the execution", {"type": "string", "format": "uuid", "pattern": _UUID}),
+    "letter_id": Parameter("the dead letter", {"type": "string", "format": "uuid", "pattern": _UUID}),
     "token_id": Parameter("the long-lived token", {"type": "string", "format": "uuid", "pattern": _UUID}),
     "term": Parameter("a part of the image's name, in whatever case", {"type": "string", "minLength": 1}),
 }

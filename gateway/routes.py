@@ -7,12 +7,13 @@ from pydantic import BaseModel
 
 from gateway import documents
 from gateway.bodies import ExecuteBody, LoginBody, TokenBody
-from gateway.handlers import auth, containers, docs, executions, health, images, programs, root, stats, tokens
-from gateway.parameters import PAGE, READY, WAIT
+from gateway.handlers import auth, containers, dead_letters, docs, executions, health, images, programs, root, stats, tokens
+from gateway.parameters import DEAD_PAGE, PAGE, READY, WAIT
 from gateway.policies import Policies, Policy
 from gateway.route import Route
 
 _RUN: Mapping[int, type[BaseModel]] = {200: documents.Record, 202: documents.Accepted}
+_DEAD: Mapping[int, type[BaseModel]] = {200: documents.DeadLetters}
 _TOKEN = Policy.AUTHENTICATED
 _RUNS = Policy.RUN
 _LOGIN = Policy.LOGIN
@@ -37,6 +38,19 @@ ROUTES = (
     Route("GET", "/executions/concurrent", stats.show_concurrent, _RUNS, "What runs now", {200: documents.Concurrent}),
     Route("GET", "/executions/{execution_id}", executions.show, _RUNS, "One execution", {200: documents.Record}),
     Route("GET", "/executions/{execution_id}/logs", executions.show_logs, _RUNS, "Its output", {200: documents.Logs}),
+    Route("GET", "/dead-letters", dead_letters.list_newest, _TOKEN, "Dead letters in pages", _DEAD, query=DEAD_PAGE),
+    Route("GET", "/dead-letters/{letter_id}", dead_letters.show, _TOKEN, "One dead letter", {200: documents.DeadLetter}),
+    Route(
+        "POST",
+        "/dead-letters/{letter_id}/redrive",
+        dead_letters.run_again,
+        _TOKEN,
+        "Run it again, as it is or as the body says",
+        {202: documents.Redriven},
+        ExecuteBody,
+        needs_body=False,
+    ),
+    Route("DELETE", "/dead-letters/{letter_id}", dead_letters.discard, _TOKEN, "Let go of a dead letter", {204: None}),
     Route("GET", "/containers/active", containers.list_active, _TOKEN, "What runs now", {200: documents.ActiveContainers}),
     # A name may have slashes in it.
     Route("GET", "/containers/logs/{image:.+}", containers.show_logs, _TOKEN, "Their logs", {200: documents.ContainerLogs}),

@@ -217,6 +217,7 @@ async def _start_gateway(
     stack.callback(users.close)
     if created is not None:
         typer.echo(accounts.banner(created))
+    tasks.start("dead letters", bus.dead_letters.follow())
     tasks.start("leases", bus.leases.follow())
     app = make_app(
         catalogues=catalogues,
@@ -224,6 +225,7 @@ async def _start_gateway(
         view=view,
         endings=endings,
         cleanups=cleanups,
+        dead_letters=bus.dead_letters,
         fleet=Fleet(bus.leases, bus.questions),
         health=health,
         accounts=users,

@@ -31,6 +31,8 @@ class ExecuteProgram(BaseModel):
     submitted_by: str | None = Field(default=None, max_length=256)
     #: When the publisher accepted it; ``None`` on a bare publish.
     accepted_at: Time | None = None
+    #: Where a dead letter was redriven: the execution that it was, or its own id where it was none.
+    redrive_of: str | None = Field(default=None, max_length=64)
 
     def to_bytes(self) -> bytes:
         """The body to publish."""

@@ -7,7 +7,7 @@ from aiohttp import web
 from gateway import problems
 from gateway.answers import json_answer
 from gateway.errors import Refused
-from gateway.keys import CATALOGUES, FLEET, HEALTH
+from gateway.keys import CATALOGUES, DEAD_LETTERS, FLEET, HEALTH
 from schemas.times import utc_now
 
 
@@ -22,6 +22,9 @@ async def show(request: web.Request) -> web.Response:
     health["live_runners"] = request.app[FLEET].size()
     if versions := request.app[HEALTH].versions():
         health["versions"] = versions
+    # To be told, and no fault of the hub: its health stays what it is.
+    if dead := request.app[DEAD_LETTERS].count():
+        health["dead_letters"] = dead
     if wrong:
         health["problems"] = wrong
     return json_answer(health)

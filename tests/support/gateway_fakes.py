@@ -25,6 +25,7 @@ from schemas.programs import Program, ProgramKind
 from schemas.settings import ProgramSettings
 from schemas.status import Status
 from schemas.times import utc_now
+from tests.support.dead_letter_fakes import FakeDeadLetters
 from tests.support.token_fakes import FakeApiTokens
 
 USERNAME = "tester42"
@@ -249,6 +250,7 @@ class World:
     commands: FakeCommands = field(default_factory=FakeCommands)
     view: MemoryView = field(default_factory=MemoryView)
     cleanups: FakeCleanups = field(init=False)
+    dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     fleet: FakeFleet = field(default_factory=FakeFleet)
     health: FakeHealth = field(default_factory=FakeHealth)
     accounts: FakeAccounts = field(default_factory=FakeAccounts)
@@ -269,6 +271,7 @@ class World:
             view=self.view,
             endings=self.view,
             cleanups=self.cleanups,
+            dead_letters=self.dead_letters,
             fleet=self.fleet,
             health=self.health,
             accounts=self.accounts,

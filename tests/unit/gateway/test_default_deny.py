@@ -85,6 +85,7 @@ def path_of(route: Route) -> str:
         .replace("{term}", "a/b:1")
         .replace("{image}", "a/b:1")
         .replace("{token_id}", new_execution_id())
+        .replace("{letter_id}", new_execution_id())
     )
 
 

@@ -77,6 +77,8 @@ async def test_o8_real_answers_are_as_the_document_says(client: Client, world: W
     login = {"json": {"username": USERNAME, "password": PASSWORD}}
     world.api_tokens.issue()
     (token,) = await world.api_tokens.all()
+    letter = world.dead_letters.put(b'{"program_id": "billing"}')
+    letter_and_message = world.dead_letters.letters[letter.id]
     asked = 0
     for route in ROUTES:
         if not route.answers:
@@ -87,6 +89,7 @@ async def test_o8_real_answers_are_as_the_document_says(client: Client, world: W
             .replace("{term}", "base")
             .replace("{image}", "a")
             .replace("{token_id}", token.token_id)
+            .replace("{letter_id}", letter.id)
         )
         options = {"/auth/login": login, "/auth/tokens": {"json": {"name": "a"}}, "/execute": execute}.get(
             path, execute if route.body else {}
@@ -97,6 +100,7 @@ async def test_o8_real_answers_are_as_the_document_says(client: Client, world: W
             model.model_validate_json(await response.read())
         else:
             assert await response.read() == b""
+        world.dead_letters.letters[letter.id] = letter_and_message
         asked += 1
         if route.method == "DELETE":
             await world.view.put(ended, Output(stdout=b"out", complete=True))
