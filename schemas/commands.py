@@ -71,7 +71,9 @@ def parse_execute(message_id: str | None, body: bytes) -> tuple[str, ExecuteProg
         raise MalformedCommand(f"the body has {len(body)} bytes: at most {MAX_COMMAND_BYTES} are allowed")
     try:
         command = ExecuteProgram.model_validate(json.loads(body, parse_constant=_refuse_constant, parse_float=_finite))
-        command.to_bytes()  # lone surrogates pass json.loads and fail here: better now than in an event
+        # Lone surrogates pass json.loads, and names with them pass pydantic too: better refused now than in an event.
+        json.dumps(command.parameters, ensure_ascii=False).encode()
+        command.to_bytes()
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or 'body'}: {problem['msg']}"

@@ -9,9 +9,10 @@ import structlog
 import typer
 
 from bus.errors import BusError
+from bus.messages import DeadReason
 from gateway.errors import GatewayError
 from hub.bootstrap import Role, serve
-from hub.cli import client, configuration, credentials, tokens
+from hub.cli import client, configuration, credentials, dead_letters, tokens
 from hub.errors import HubError, ServiceDied
 from hub.log_setup import set_up_logging
 from hub.settings import Settings, load_settings
@@ -31,6 +32,8 @@ config_app = typer.Typer(help="The config.yaml of this hub.", no_args_is_help=Tr
 app.add_typer(config_app, name="config")
 token_app = typer.Typer(help="Long-lived tokens for scripts and cron.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
+dlq_app = typer.Typer(help="Dead letters: commands that nobody will run.", no_args_is_help=True)
+app.add_typer(dlq_app, name="dlq")
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="config.yaml to read. [HUB_CONFIG]", show_default=False)]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on. [API_HOST]", show_default=False)]
@@ -146,3 +149,59 @@ def token_revoke(
 ) -> None:
     """End a token, for good and on every gateway."""
     _run(tokens.revoke(_settings(config=config), token_id))
+
+
+OfReason = Annotated[DeadReason | None, typer.Option("--reason", help="Only those of this reason.", show_default=False)]
+OneLetter = Annotated[str | None, typer.Argument(help="Its id, as list shows it.", show_default=False)]
+AllLetters = Annotated[bool, typer.Option("--all", help="The newest, up to --limit, instead of one.")]
+MostLetters = Annotated[int, typer.Option("--limit", help="How many at most.", min=1, max=20_000)]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def _one_or_all(letter_id: str | None, all_: bool) -> None:
+    if (letter_id is None) is not all_:
+        raise typer.BadParameter("name one dead letter, or say --all")
+
+
+@dlq_app.command("list")
+def dlq_list(reason: OfReason = None, limit: MostLetters = 100, json: AsJson = False, config: Config = None) -> None:
+    """The newest dead letters, the newest first: id, time, and why."""
+    _run(dead_letters.show_all(_settings(config=config), reason, limit, as_json=json))
+
+
+@dlq_app.command("show")
+def dlq_show(
+    letter_id: Annotated[str, typer.Argument(help="Its id, as list shows it.")],
+    json: AsJson = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The bytes of its body and nothing else, for a file.")] = False,
+    config: Config = None,
+) -> None:
+    """One dead letter with its body; what a terminal might act on is escaped."""
+    _run(dead_letters.show(_settings(config=config), letter_id, as_json=json, raw=raw))
+
+
+@dlq_app.command("redrive")
+def dlq_redrive(
+    letter_id: OneLetter = None,
+    all_: AllLetters = False,
+    reason: OfReason = None,
+    limit: MostLetters = 1000,
+    body: Annotated[Path | None, typer.Option("--body", help="File with the JSON to run instead.", show_default=False)] = None,
+    config: Config = None,
+) -> None:
+    """Run dead letters again, as new executions whose ids are printed; asked twice, it is still one execution each."""
+    _one_or_all(letter_id, all_)
+    _run(dead_letters.redrive(_settings(config=config), letter_id, reason, limit, body_file=body))
+
+
+@dlq_app.command("discard")
+def dlq_discard(
+    letter_id: OneLetter = None,
+    all_: AllLetters = False,
+    reason: OfReason = None,
+    limit: MostLetters = 1000,
+    config: Config = None,
+) -> None:
+    """Let go of dead letters, for good."""
+    _one_or_all(letter_id, all_)
+    _run(dead_letters.discard(_settings(config=config), letter_id, reason, limit))

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from gateway.tokens import Tokens
 from hub.accounts import FILE_NAME
@@ -66,6 +67,26 @@ async def call(session: aiohttp.ClientSession, method: str, path: str, body: obj
     Raises:
         HubError: it refuses, or what it says is no JSON.
     """
+    content, _ = await _answer(session, method, path, body)
+    return content
+
+
+async def listed(session: aiohttp.ClientSession, path: str, most: int) -> list[Any]:
+    """The first rows of a list that comes in pages.
+
+    Raises:
+        HubError: see :func:`call`.
+    """
+    rows: list[Any] = []
+    next_page: URL | str | None = path
+    while next_page is not None and len(rows) < most:
+        page, next_page = await _answer(session, "GET", next_page, None)
+        rows += page
+    return rows[:most]
+
+
+async def _answer(session: aiohttp.ClientSession, method: str, path: URL | str, body: object) -> tuple[Any, URL | None]:
+    """What the hub answers, and where the next page is."""
     async with session.request(method, path, json=body) as answer:
         try:
             content = await answer.json(content_type=None)
@@ -73,7 +94,8 @@ async def call(session: aiohttp.ClientSession, method: str, path: str, body: obj
             raise HubError(f"the hub's answer is not JSON (status {answer.status})") from error
         if answer.status >= 400:
             raise HubError(str(content.get("detail", content)) if isinstance(content, dict) else f"status {answer.status}")
-        return content
+        following = answer.links["next"]["url"] if "next" in answer.links else None
+        return content, URL(following) if following is not None else None
 
 
 def _token(settings: Settings) -> str:

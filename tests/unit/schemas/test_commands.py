@@ -47,6 +47,7 @@ def test_another_spelling_of_a_uuid_is_the_same_execution() -> None:
         ("a", b"[" * 100_000, "not JSON"),
         ("a", b'{"program_id": "a", "parameters": {"x": NaN}}', "not JSON"),
         ("a", b'{"program_id": "a", "parameters": {"x": "\\ud800"}}', "not JSON"),
+        ("a", b'{"program_id": "a", "parameters": {"\\ud800": 1}}', "not JSON"),
         ("a", b'{"program_id": "a", "parameters": {"x": 1e999}}', "not JSON"),
         ("a", b"[]", "not an ExecuteProgram"),
         ("a", b"{}", "program_id: Field required"),
