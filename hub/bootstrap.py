@@ -41,6 +41,7 @@ from runner.docker_engine import DockerEngine
 from runner.docker_mounts import host_folder
 from runner.engines import Engines
 from runner.errors import EngineUnavailable
+from runner.free_space import FreeSpace
 from runner.identity import Identity, load_identity
 from runner.journal import Journal
 from runner.service import Runner
@@ -149,6 +150,7 @@ async def _start_runner(
         identity=identity,
         pool=hub.pool or catalogues.current.settings.pool,
         host_project_dir=hub.host_project_dir,
+        free_space=FreeSpace(hub.state_path, hub.min_free_bytes),
         out_of_bounds=(hub.state_path, Path(socket_path)),
         ca_bundle=find_ca_bundle(hub),
     )

@@ -17,6 +17,7 @@ from runner.engine import Engine
 from runner.engine_watch import EngineWatch
 from runner.errors import Interrupted
 from runner.execution import Execution, Fate
+from runner.free_space import FreeSpace
 from runner.identity import Identity
 from runner.journal import Claimed, Journal
 from runner.outbox import Outbox
@@ -58,9 +59,11 @@ class Runner:
         host_project_dir: Path | None = None,
         out_of_bounds: tuple[Path, ...] = (),
         ca_bundle: Path | None = None,
+        free_space: FreeSpace | None = None,
     ) -> None:
         """``host_project_dir`` is the project's folder as the engine's host sees it, where that differs; no program's folder
-        may hold a path ``out_of_bounds``; ``ca_bundle`` has the CA certificates that programs shall trust.
+        may hold a path ``out_of_bounds``; ``ca_bundle`` has the CA certificates that programs shall trust;
+        without ``free_space`` nobody looks whether the disk has room.
         """
         self._bus = bus
         self._catalogues = catalogues
@@ -78,6 +81,7 @@ class Runner:
         )
         self._slots = Slots(lambda: catalogues.current.settings.max_concurrent_executions)
         self._watch = EngineWatch(engine)
+        self._free_space = free_space
         self._outbox = Outbox(journal, bus.streams)
         self._presence = Presence(
             bus.leases, catalogues=catalogues, journal=journal, watch=self._watch, runner_id=identity.runner_id, pool=pool
@@ -92,7 +96,11 @@ class Runner:
     @property
     def problem(self) -> str | None:
         """What keeps it from taking work right now, for people; ``None`` where nothing does."""
-        return "; ".join(filter(None, (self._watch.problem, self._journal.problem))) or None
+        return "; ".join(filter(None, (self._watch.problem, self._journal.problem, self._disk_problem))) or None
+
+    @property
+    def _disk_problem(self) -> str | None:
+        return None if self._free_space is None else self._free_space.problem
 
     @property
     def running(self) -> int:
@@ -190,6 +198,7 @@ class Runner:
         return (
             self._slots.free > 0
             and self._watch.available.is_set()
+            and self._disk_problem is None
             and self._journal.outbox_bytes <= _MOST_WAITING_BYTES
             and len(self._lives) - self._slots.used <= _MOST_TO_REMOVE
         )

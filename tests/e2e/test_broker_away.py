@@ -58,3 +58,38 @@ async def test_n10_a_program_outlives_the_brokers_absence_and_requests_are_refus
         await eventually(accepted, lambda answered: answered == 202, within_seconds=30)
         stats = await api.get("/executions/stats")
         assert sum(entry["total"] for entries in stats["by_status"].values() for entry in entries) == stats["total"]
+
+
+async def test_m27_under_a_memory_alarm_requests_are_refused_in_time_and_it_goes_on_by_itself(
+    make_hub: HubMaker, own_broker: OwnBroker
+) -> None:
+    hub = make_hub(parts=("gateway", "runner"), bus_url=own_broker.new_vhost_url())
+    hub.start()
+    async with aiohttp.ClientSession(hub.address) as session:
+        api = Api(session)
+        await api.log_in()
+        await asyncio.to_thread(own_broker.control, "set_vm_memory_high_watermark", "0.00001")
+        try:
+            refused = []
+            for _ in range(3):
+                asked_at = time.monotonic()
+                answered, headers, problem = await api.call("POST", "/execute", {"program_id": "hello"})
+                assert time.monotonic() - asked_at < 2.5
+                assert (answered, headers["Content-Type"]) == (503, "application/problem+json"), problem
+                assert int(headers["Retry-After"]) > 0
+                refused.append(problem)
+            health = await api.get("/health")
+            assert health["status"] == "degraded"
+            assert "memory or disk alarm" in health["problems"]["bus"]
+        finally:
+            await asyncio.to_thread(own_broker.control, "set_vm_memory_high_watermark", "0.4")
+
+        async def problems() -> object:
+            return (await api.get("/health")).get("problems")
+
+        await eventually(problems, lambda seen: not seen, within_seconds=15)
+        assert (await api.run("hello"))["status"] == "completed"
+        # Those whose outcome was unknown may have been taken all the same: each ended then, as the answer said.
+        for problem in refused:
+            if problem.get("outcome") == "unknown":
+                assert (await api.finished(problem["execution_id"]))["status"] == "completed"

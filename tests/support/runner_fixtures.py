@@ -13,6 +13,7 @@ from bus.messages import StreamName as BusStream
 from runner.course import Course
 from runner.engine import Engine
 from runner.fake_engine import FakeEngine
+from runner.free_space import FreeSpace
 from runner.identity import Identity
 from runner.journal import Journal
 from runner.service import Runner
@@ -87,6 +88,7 @@ class Hub:
     identity: Identity = IDENTITY
     host_project_dir: Path | None = None
     ca_bundle: Path | None = None
+    free_space: FreeSpace | None = None
 
     @property
     def fake(self) -> FakeEngine:
@@ -146,6 +148,7 @@ class Hub:
             pool="default",
             host_project_dir=self.host_project_dir,
             ca_bundle=self.ca_bundle,
+            free_space=self.free_space,
         )
 
     async def submit(self, program: str = "example", /, **parameters: Any) -> str:
