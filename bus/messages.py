@@ -74,7 +74,7 @@ class Claim:
     epoch: str
     #: Random, journalled before it is published: publishing the same claim again is harmless.
     nonce: str
-    #: SHA-256 of the command's body.
+    #: Of what was asked for: tells two commands under one id apart.
     digest: str
 
 

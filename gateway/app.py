@@ -2,14 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from typing import Any
 
 from aiohttp import web
 
-from bus.ports import Commands, DeadLetters
+from bus.ports import Commands, DeadLetters, Decisions
 from gateway.bodies import MAX_BODY_BYTES
 from gateway.intake import LIMIT_SECONDS, Intake
+from gateway.keyed_ids import IdempotencyKeys
 from gateway.keys import (
     ACCOUNTS,
     API_TOKENS,
@@ -36,10 +40,13 @@ from gateway.openapi import make_document
 from gateway.overlay import Overlay
 from gateway.ports import Accounts, ApiTokens, Catalogues, Cleanups, Endings, Fleet, Health, View
 from gateway.reference_page import render
+from gateway.repeats import Repeats
 from gateway.routes import ROUTES, add_routes
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
 from gateway.waits import Waits
+from gateway.withdrawals import Withdrawals
+from schemas.times import utc_now
 
 #: Answers are data: no browser may guess their type, run them, frame them, or keep them.
 _SECURITY_HEADERS = {
@@ -54,6 +61,7 @@ def make_app(
     *,
     catalogues: Catalogues,
     commands: Commands,
+    decisions: Decisions,
     view: View,
     endings: Endings,
     cleanups: Cleanups,
@@ -69,6 +77,7 @@ def make_app(
     overlay: Overlay | None = None,
     throttle: Throttle | None = None,
     wall_clock: Callable[[], float] = time.time,
+    clock: Callable[[], datetime] = utc_now,
 ) -> web.Application:
     """The HTTP application.
 
@@ -78,6 +87,8 @@ def make_app(
         BadSigningKey: the key has less than 32 bytes.
     """
     overlay = overlay if overlay is not None else Overlay()
+    withdrawals = Withdrawals(decisions)
+    keys = IdempotencyKeys(signing_key)
     app = web.Application(middlewares=[name_request, tell_problems, authorize], client_max_size=MAX_BODY_BYTES)
     app[ACCOUNTS] = accounts
     app[API_TOKENS] = api_tokens
@@ -94,8 +105,11 @@ def make_app(
         overlay=overlay,
         view=view,
         fleet=fleet,
+        repeats=Repeats(keys=keys, overlay=overlay, view=view, withdrawals=withdrawals, clock=clock),
+        withdrawals=withdrawals,
         queue_length=queue_length,
         limit_seconds=accept_limit_seconds,
+        clock=clock,
     )
     app[LOOKUP] = Lookup(view, overlay)
     app[THROTTLE] = throttle or Throttle()
@@ -106,18 +120,19 @@ def make_app(
     app[POLICIES] = add_routes(app.router)
     app.on_response_prepare.append(_add_headers)
     app.on_shutdown.append(_let_waiting_requests_go)
-    app.cleanup_ctx.append(_sweeping(overlay, view))
+    app.cleanup_ctx.append(_running("sweep the overlay", partial(overlay.keep_swept, view)))
+    app.cleanup_ctx.append(_running("withdraw what is unconfirmed", withdrawals.run))
     app.on_cleanup.append(_finish_publishing)
     return app
 
 
-def _sweeping(overlay: Overlay, view: View) -> Callable[[web.Application], AsyncIterator[None]]:
+def _running(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[web.Application], AsyncIterator[None]]:
     async def context(_app: web.Application) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(overlay.keep_swept(view), name="sweep the overlay")
+        running = asyncio.create_task(work(), name=name)
         yield
-        sweeping.cancel()
+        running.cancel()
         with suppress(asyncio.CancelledError):
-            await sweeping
+            await running
 
     return context
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gateway import problems
 from gateway.errors import Refused
+from gateway.keyed_ids import KEY_PATTERN
 from schemas.tokens import MAX_NAME_LENGTH, Scope
 
 #: Longest body of a request, in bytes.
@@ -25,6 +26,8 @@ class ExecuteBody(BaseModel):
 
     program_id: str = Field(min_length=1, max_length=128)
     parameters: dict[str, Any] = Field(default_factory=dict)
+    #: The same as the header ``Idempotency-Key``, for callers that can't set one.
+    idempotency_key: str | None = Field(default=None, pattern=KEY_PATTERN)
 
 
 class LoginBody(BaseModel):

@@ -92,11 +92,11 @@ class Programs(RootModel[list[Program]]):
 
 
 class Accepted(_Document):
-    """An execution that is queued."""
+    """An execution that is queued; where an idempotency key was used before, what became of it since."""
 
     execution_id: str
     program_id: str
-    status: Literal["queued"]
+    status: Status
     message: str
     timestamp: datetime
 

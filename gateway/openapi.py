@@ -67,7 +67,9 @@ def _operation(route: Route, schemas: dict[type[BaseModel], Any]) -> dict[str, A
     if route.policy is Policy.OPEN:
         operation["security"] = []
     parameters = [_parameter(name, IN_PATH.get(name, PLAIN), where="path") for name in _VARIABLE.findall(route.path)] + [
-        _parameter(name, parameter, where="query") for name, parameter in route.query.items()
+        _parameter(name, parameter, where=where)
+        for where, described in (("query", route.query), ("header", route.headers))
+        for name, parameter in described.items()
     ]
     if parameters:
         operation["parameters"] = parameters

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import structlog
 
@@ -56,7 +57,7 @@ class Overlay:
 
     def newest(self, limit: int) -> list[Execution]:
         """The newest executions that are kept here."""
-        return sorted(self._executions.values(), key=lambda execution: execution.execution_id, reverse=True)[:limit]
+        return sorted(self._executions.values(), key=_age, reverse=True)[:limit]
 
     def drop(self, execution_id: str) -> None:
         """Forget an execution that the view shows."""
@@ -87,3 +88,8 @@ class Overlay:
                 # Nothing is lost: what is shown twice is told apart by its id, and the next sweep tries again.
                 log.exception("the overlay could not be swept", action="overlay_sweep_failed")
             await asyncio.sleep(0 if dropped >= _SWEEP_AT_MOST - _SWEEP_MISSES else _SWEEP_EVERY_SECONDS)
+
+
+def _age(execution: Execution) -> tuple[datetime, str]:
+    # Not the id alone: one that a key names says nothing about its time.
+    return execution.accepted_at or datetime.min.replace(tzinfo=UTC), execution.execution_id

@@ -1,10 +1,11 @@
-"""Parameters of paths and queries, as the OpenAPI document tells them."""
+"""Parameters of paths, queries and headers, as the OpenAPI document tells them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bus.messages import DeadReason
+from gateway.keyed_ids import KEY_PATTERN
 from gateway.page_query import LISTED, MOST_LISTED
 from gateway.waits import MAX_WAIT_SECONDS
 from schemas.status import Status
@@ -26,6 +27,13 @@ _TIME: Mapping[str, Any] = {"type": "string", "format": "date-time"}
 WAIT = {
     "wait": Parameter(
         "seconds to wait for the end", {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": 0}
+    )
+}
+IDEMPOTENCY_KEY = "Idempotency-Key"
+KEY = {
+    IDEMPOTENCY_KEY: Parameter(
+        "for 24 hours, all requests of a caller with the same key and body are one execution",
+        {"type": "string", "pattern": KEY_PATTERN},
     )
 }
 READY = {"ready": Parameter("1: 503 unless an execution can be accepted now", {"type": "string", "enum": ["1", "true"]})}

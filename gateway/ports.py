@@ -5,7 +5,7 @@ from typing import Protocol
 
 from schemas.catalogue import Catalogue
 from schemas.containers import Container, ContainerLog, Gathered
-from schemas.executions import CleanedUp, Execution, Held, Page, Statistics, Wanted
+from schemas.executions import CleanedUp, Execution, Held, Page, Remembered, Statistics, Wanted
 from schemas.output import Output
 from schemas.tokens import Scope, TokenCreated
 
@@ -30,6 +30,9 @@ class View(Protocol):
 
     async def find(self, execution_id: str) -> Execution | None:
         """One execution, or ``None`` where the view does not know it (yet)."""
+
+    async def remembered(self, execution_id: str) -> Remembered | None:
+        """What is known of an execution by its id alone, for three days also after its record was removed."""
 
     async def output(self, execution_id: str) -> Output:
         """What is known of an execution's output; empty where nothing is."""

@@ -99,6 +99,28 @@ def program_disabled(name: str) -> Problem:
     return Problem(status=400, slug="program-disabled", title="The program is disabled", detail=f"Program '{name}' is disabled")
 
 
+def idempotency_key_reused(execution_id: str) -> Problem:
+    """The key names an execution that was asked for with another body."""
+    return Problem(
+        status=422,
+        slug="idempotency-key-reused",
+        title="The idempotency key was used for another request",
+        detail="The idempotency key was used for another program, or for other parameters. Use a new key for a new request.",
+        members={"execution_id": execution_id},
+    )
+
+
+def execution_removed(execution_id: str, status: str) -> Problem:
+    """The key names an execution whose record was removed."""
+    return Problem(
+        status=410,
+        slug="execution-removed",
+        title="The execution's record was removed",
+        detail=f"The execution of this idempotency key has ended ({status}), and its record was removed. Nothing was started.",
+        members={"execution_id": execution_id, "execution_status": status},
+    )
+
+
 def execution_not_found() -> Problem:
     """No execution has this id."""
     return Problem(status=404, slug="execution-not-found", title="No such execution", detail="Execution not found")

@@ -61,6 +61,9 @@ def _curl(method: str, path: str, operation: dict[str, Any], schemas: dict[str, 
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         properties = schemas[schema["$ref"].rpartition("/")[2]]["properties"]
-        example = {name: {} if kind.get("type") == "object" else "…" for name, kind in properties.items()}
+        # What may be null is seldom said.
+        example = {
+            name: {} if kind.get("type") == "object" else "…" for name, kind in properties.items() if "anyOf" not in kind
+        }
         words.append(f"-H 'Content-Type: application/json' -d '{json.dumps(example, ensure_ascii=False)}'")
     return " ".join([*words, f"http://localhost:8001{path}"])

@@ -30,3 +30,5 @@ class Route:
     query: Mapping[str, Parameter] = field(default_factory=dict)
     #: Whether the request must have a body, where there may be one.
     needs_body: bool = True
+    #: Headers that mean something to this route alone.
+    headers: Mapping[str, Parameter] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from gateway import documents
 from gateway.bodies import ExecuteBody, LoginBody, TokenBody
 from gateway.handlers import auth, containers, dead_letters, docs, executions, health, images, programs, root, stats, tokens
-from gateway.parameters import DEAD_PAGE, PAGE, READY, WAIT
+from gateway.parameters import DEAD_PAGE, KEY, PAGE, READY, WAIT
 from gateway.policies import Policies, Policy
 from gateway.route import Route
 
@@ -29,8 +29,8 @@ ROUTES = (
     Route("GET", "/auth/tokens", tokens.list_all, _LOGIN, "The long-lived tokens", {200: documents.ApiTokens}),
     Route("DELETE", "/auth/tokens/{token_id}", tokens.revoke, _LOGIN, "Revoke a long-lived token", {204: None}),
     Route("GET", "/programs", programs.list_enabled, _RUNS, "The enabled programs", {200: documents.Programs}),
-    Route("POST", "/execute", executions.create, _RUNS, "Run a program", _RUN, ExecuteBody, WAIT),
-    Route("POST", "/executions", executions.create, _RUNS, "Run a program", _RUN, ExecuteBody, WAIT),
+    Route("POST", "/execute", executions.create, _RUNS, "Run a program", _RUN, ExecuteBody, WAIT, KEY),
+    Route("POST", "/executions", executions.create, _RUNS, "Run a program", _RUN, ExecuteBody, WAIT, KEY),
     Route("GET", "/executions", executions.list_newest, _RUNS, "Executions in pages", {200: documents.Records}, query=PAGE),
     Route("DELETE", "/executions/cleanup", executions.clean_up, _TOKEN, "Remove finished records", {200: documents.Cleanup}),
     Route("GET", "/executions/info", stats.show_info, _RUNS, "How many records there are", {200: documents.Info}),

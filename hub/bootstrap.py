@@ -224,6 +224,7 @@ async def _start_gateway(
     app = make_app(
         catalogues=catalogues,
         commands=bus.commands,
+        decisions=bus.decisions,
         view=view,
         endings=endings,
         cleanups=cleanups,

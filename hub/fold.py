@@ -75,8 +75,11 @@ def _apply(before: Execution | None, entry: Entry) -> Execution | Skip:
 
 
 def _ask(before: Execution | None, asked: Asked) -> Execution | Skip:
-    if before is not None and before.digest is not None:
-        return Skip.DUPLICATE if before.digest == asked.digest else Skip.OTHER_COMMAND
+    if before is not None and before.digest not in (None, asked.digest):
+        return Skip.OTHER_COMMAND
+    # Without parameters, only a report has named it so far.
+    if before is not None and before.parameters is not None:
+        return Skip.DUPLICATE
     command = asked.command
     row = before or Execution(execution_id=asked.execution_id, program_id=command.program_id, status=Status.QUEUED)
     # Where a report overtook its command, the command still says what was asked and by whom, but no longer where it stands.
@@ -117,9 +120,20 @@ def _progress(before: Execution | None, fact: Progress) -> Execution | Skip:
     )
 
 
+def _of_command(row: Execution, digest: str | None) -> Execution:
+    """The row of the command that was run.
+
+    Where two were published under one id, the work queue may have had them in another order than the log: the runner's word
+    counts, and what the other one asked for is no longer said of this execution.
+    """
+    if digest is None or digest == row.digest:
+        return row
+    return replace(row, digest=digest, parameters=None)
+
+
 def _started(row: Execution, fact: Running) -> Execution:
     return replace(
-        row,
+        _of_command(row, fact.digest),
         program_id=fact.program_id,
         status=fact.status,
         attempt=fact.attempt,
@@ -136,7 +150,7 @@ def _started(row: Execution, fact: Running) -> Execution:
 
 def _ended(row: Execution, fact: Ended) -> Execution:
     return replace(
-        row,
+        _of_command(row, fact.digest),
         program_id=fact.program_id,
         status=fact.status,
         attempt=fact.attempt,
@@ -166,11 +180,22 @@ def _transition(entry: Entry, before: Execution | None, after: Execution) -> Tra
     return Transition(
         offset=entry.offset,
         execution_id=entry.execution_id,
-        event=_queued_event(after) if isinstance(entry, Asked) else entry.event,
+        event=_event(entry, after),
         previous=before.status if before else None,
         reply_to=after.reply_to if ended else None,
         correlation_id=after.correlation_id if ended else None,
     )
+
+
+def _event(entry: Entry, after: Execution) -> ExecutionEvent | ProgressEvent:
+    match entry:
+        case Asked():
+            return _queued_event(after)
+        case Told(event=event, fact=fact) if fact.digest is not None:
+            # By it, short parameters could be guessed: that is nothing for subscribers.
+            return event.model_copy(update={"data": fact.model_copy(update={"digest": None})})
+        case Told() | Progressed():
+            return entry.event
 
 
 def _queued_event(row: Execution) -> ExecutionEvent:

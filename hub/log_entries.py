@@ -149,7 +149,7 @@ def _asked(record: Record) -> Asked | Skip:
         offset=record.position.offset,
         execution_id=execution_id,
         command=command,
-        digest=digest_of(message.body),
+        digest=digest_of(command),
         # A bare publish may still carry AMQP's own timestamp.
         accepted_at=command.accepted_at or message.timestamp,
         reply_to=message.reply_to,

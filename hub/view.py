@@ -5,7 +5,7 @@ import queue
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +17,7 @@ from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import open_reader, open_writer
 from hub.view_writer import AppliedLog, AppliedOutput
-from schemas.executions import EVERYTHING, Execution, Held, Page, Statistics, Wanted
+from schemas.executions import EVERYTHING, Execution, Held, Page, Remembered, Statistics, Wanted
 from schemas.output import Output
 from schemas.times import utc_now
 
@@ -31,8 +31,9 @@ class View:
     whole or not at all. Open before use, close when done. Every method may raise :class:`gateway.errors.ViewUnavailable`.
     """
 
-    def __init__(self, path: Path, *, readers: int = 4) -> None:
+    def __init__(self, path: Path, *, readers: int = 4, clock: Callable[[], datetime] = utc_now) -> None:
         self._path = path
+        self._clock = clock
         self._readers = readers
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="view-writer")
         self._reading = ThreadPoolExecutor(readers, thread_name_prefix="view-reader")
@@ -51,6 +52,10 @@ class View:
     async def find(self, execution_id: str) -> Execution | None:
         """One execution, or ``None`` where the view does not know it (yet)."""
         return await self._read(partial(view_queries.find, execution_id=execution_id))
+
+    async def remembered(self, execution_id: str) -> Remembered | None:
+        """What is known of an execution by its id, for three days also after its record was removed."""
+        return await self._read(partial(view_queries.remembered, execution_id=execution_id))
 
     async def output(self, execution_id: str) -> Output:
         """What is known of an execution's output; empty where nothing is."""
@@ -89,7 +94,8 @@ class View:
 
         Records that were applied before change nothing. A cancelled call is carried out all the same, or not at all.
         """
-        return await self._write(partial(view_writer.apply_log, batch=batch, keep_finished=keep_finished))
+        apply = partial(view_writer.apply_log, batch=batch, keep_finished=keep_finished, now=self._clock())
+        return await self._write(apply)
 
     async def apply_output(self, batch: Batch) -> AppliedOutput:
         """Store a batch of output, in one transaction. Records that were applied before change nothing."""
@@ -103,7 +109,9 @@ class View:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = open_writer(self._path)
         # Nobody asks for more than a day; two allow for clocks that disagree.
-        view_writer.forget_acceptances(self._writer, minute_of(utc_now() - timedelta(days=2)))
+        now = self._clock()
+        view_writer.forget_acceptances(self._writer, minute_of(now - timedelta(days=2)))
+        view_writer.forget_tombstones(self._writer, now)
         for _ in range(self._readers):
             self._idle.put(open_reader(self._path))
 

@@ -10,7 +10,7 @@ from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import AFTER, BEFORE
 from schemas.events import CONTENT_TYPE
-from schemas.executions import Execution, Held, Page, Statistics, Wanted
+from schemas.executions import Execution, Held, Page, Remembered, Statistics, Wanted
 from schemas.output import Output, StreamName, StreamSummary
 from schemas.status import Status
 from schemas.times import utc_now
@@ -26,6 +26,25 @@ def find(connection: sqlite3.Connection, execution_id: str) -> Execution | None:
     """One execution."""
     row = connection.execute(f"{_SELECT} WHERE execution_id = ?", (execution_id,)).fetchone()
     return None if row is None else rows.execution_of(row)
+
+
+def remembered(connection: sqlite3.Connection, execution_id: str) -> Remembered | None:
+    """What is known of an execution by its id, removed or not."""
+    for table in ("executions", "removed"):
+        row = connection.execute(
+            f"SELECT status, digest, accepted_at FROM {table} WHERE execution_id = ?",  # noqa: S608 - the tables are ours
+            (execution_id,),
+        ).fetchone()
+        if row is not None:
+            status, digest, accepted_at = row
+            return Remembered(
+                execution_id=execution_id,
+                status=Status(status),
+                digest=digest,
+                accepted_at=rows.time_of(accepted_at),
+                removed=table == "removed",
+            )
+    return None
 
 
 def page(connection: sqlite3.Connection, limit: int, wanted: Wanted, before: int | None) -> Page:

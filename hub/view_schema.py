@@ -1,7 +1,7 @@
 """The tables of the view, and what becomes of a file with other ones.
 
 - executions: one row an execution, numbered in the order of the log
-- removed: ids whose rows are gone, so that a late record does not bring them back
+- removed: tombstones of executions whose rows are gone: a late record does not bring them back, a repeated request knows them
 - outputs: output that came inside a terminal event, and the lines around it (streams ``before`` and ``after``)
 - output_chunks: output that came in pieces; superseded by the above
 - counters: executions ever, per status and program
@@ -14,7 +14,7 @@ import sqlite3
 from pathlib import Path
 
 #: Raised with every change of the tables. The view can be made anew from the log, so an old file is dropped, never migrated.
-VERSION = 2
+VERSION = 3
 
 #: The lines around an execution's output, beside its streams in ``outputs``.
 BEFORE, AFTER = "before", "after"
@@ -53,8 +53,13 @@ CREATE INDEX executions_ended ON executions (ended_offset) WHERE ended_offset IS
 
 CREATE TABLE removed (
     sequence INTEGER PRIMARY KEY,
-    execution_id TEXT NOT NULL UNIQUE
+    execution_id TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL,
+    digest TEXT,
+    accepted_at TEXT,
+    removed_at TEXT NOT NULL
 ) STRICT;
+CREATE INDEX removed_by_age ON removed (removed_at);
 
 CREATE TABLE outputs (
     execution_id TEXT NOT NULL,

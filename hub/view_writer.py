@@ -5,8 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from bus.messages import Batch, Position, Record, Source, StreamName
+from bus.topology import CONTROL_AGE_DAYS
 from hub import rows
 from hub.fold import Folded, Transition, fold
 from hub.log_entries import Cleaned, Entry, Skip, runs, understand_all
@@ -17,8 +19,10 @@ from schemas.errors import MalformedEvent
 from schemas.events import Ended, OutputChunk, parse_output
 from schemas.executions import CleanedUp, Execution
 
-#: Ids of removed executions that are remembered: far more than may have records under way.
-KEPT_REMOVED = 100_000
+#: For how long a removed execution is remembered: as long as the decision that it was started.
+TOMBSTONE_AGE = timedelta(days=CONTROL_AGE_DAYS)
+#: Tombstones that are kept at most, some 200 MB: above it the oldest go before their time.
+MOST_TOMBSTONES = 1_000_000
 
 
 @dataclass(slots=True)
@@ -41,8 +45,11 @@ class AppliedOutput:
     malformed: int = 0
 
 
-def apply_log(connection: sqlite3.Connection, batch: Batch, *, keep_finished: int) -> AppliedLog:
-    """Fold a batch of the log into the view, and remove the oldest finished executions above ``keep_finished``."""
+def apply_log(connection: sqlite3.Connection, batch: Batch, *, keep_finished: int, now: datetime) -> AppliedLog:
+    """Fold a batch of the log into the view, and remove the oldest finished executions above ``keep_finished``.
+
+    ``now`` is from when on the removed ones are remembered.
+    """
     with _transaction(connection):
         fresh = _not_applied(connection, StreamName.LOG, batch)
         if not fresh:
@@ -52,11 +59,11 @@ def apply_log(connection: sqlite3.Connection, batch: Batch, *, keep_finished: in
         # A cleanup sees the rows as they stand at its place in the log: what comes before it is stored first.
         for run in runs(entries):
             if isinstance(run, Cleaned):
-                applied.cleanups[run.cleanup_id] = _remove_finished(connection)
+                applied.cleanups[run.cleanup_id] = _remove_finished(connection, now)
             else:
                 _apply_entries(connection, run, applied)
         if applied.ended:
-            _remove_oldest(connection, keep_finished)
+            _remove_oldest(connection, keep_finished, now)
         _move_to(connection, StreamName.LOG, fresh[-1].position)
     return applied
 
@@ -227,7 +234,7 @@ def _chunk_of(record: Record) -> OutputChunk | None:
     return event.data if event.routing_key == record.key else None
 
 
-def _remove_oldest(connection: sqlite3.Connection, keep: int) -> None:
+def _remove_oldest(connection: sqlite3.Connection, keep: int, now: datetime) -> None:
     """Remove the finished executions that ended first. Live ones stay however many they are; the counters keep them all."""
     (finished,) = connection.execute("SELECT count(*) FROM executions WHERE ended_offset IS NOT NULL").fetchone()
     if finished <= keep:
@@ -235,20 +242,30 @@ def _remove_oldest(connection: sqlite3.Connection, keep: int) -> None:
     oldest = connection.execute(
         "SELECT execution_id FROM executions WHERE ended_offset IS NOT NULL ORDER BY ended_offset LIMIT ?", (finished - keep,)
     ).fetchall()
-    _remove(connection, oldest)
+    _remove(connection, oldest, now)
 
 
-def _remove_finished(connection: sqlite3.Connection) -> CleanedUp:
+def _remove_finished(connection: sqlite3.Connection, now: datetime) -> CleanedUp:
     finished = connection.execute(
         "SELECT execution_id FROM executions WHERE ended_offset IS NOT NULL ORDER BY ended_offset"
     ).fetchall()
-    _remove(connection, finished)
+    _remove(connection, finished, now)
     (remaining,) = connection.execute("SELECT count(*) FROM executions").fetchone()
     return CleanedUp(removed=len(finished), remaining=remaining)
 
 
-def _remove(connection: sqlite3.Connection, ids: list[tuple[str]]) -> None:
+def forget_tombstones(connection: sqlite3.Connection, now: datetime) -> None:
+    """Forget the removed executions that need not be remembered any more."""
+    connection.execute("DELETE FROM removed WHERE removed_at < ?", (rows.text_of(now - TOMBSTONE_AGE),))
+    connection.execute("DELETE FROM removed WHERE sequence <= (SELECT max(sequence) FROM removed) - ?", (MOST_TOMBSTONES,))
+
+
+def _remove(connection: sqlite3.Connection, ids: list[tuple[str]], now: datetime) -> None:
+    connection.executemany(
+        "INSERT OR IGNORE INTO removed (execution_id, status, digest, accepted_at, removed_at)"
+        " SELECT execution_id, status, digest, accepted_at, ? FROM executions WHERE execution_id = ?",
+        [(rows.text_of(now), execution_id) for (execution_id,) in ids],
+    )
     for table in ("executions", "outputs", "output_chunks"):
         connection.executemany(f"DELETE FROM {table} WHERE execution_id = ?", ids)  # noqa: S608 - the tables are ours
-    connection.executemany("INSERT OR IGNORE INTO removed (execution_id) VALUES (?)", ids)
-    connection.execute("DELETE FROM removed WHERE sequence <= (SELECT max(sequence) FROM removed) - ?", (KEPT_REMOVED,))
+    forget_tombstones(connection, now)

@@ -230,7 +230,7 @@ class Runner:
             log.warning("malformed command", action="command_rejected", message_id=message.id, why=str(error))
             await self._settle(delivery.reject(str(error)), "reject")
             return
-        claimed, is_new = await self._journal.claim(execution_id, 1, digest_of(message.body), command)
+        claimed, is_new = await self._journal.claim(execution_id, 1, digest_of(command), command)
         if not is_new:
             log.info("command came again", action="command_redelivered", execution_id=execution_id)
             await self._settle(delivery.done(), "acknowledge")

@@ -39,9 +39,14 @@ class ExecuteProgram(BaseModel):
         return self.model_dump_json(exclude_none=True).encode()
 
 
-def digest_of(body: bytes) -> str:
-    """SHA-256 of a command's body, in hexadecimal: tells two bodies under one id apart."""
-    return hashlib.sha256(body).hexdigest()
+def digest_of(command: ExecuteProgram) -> str:
+    """SHA-256 of what its caller asked for, in hexadecimal: tells two commands under one id apart.
+
+    Program and parameters alone: the same request sent again is the same, whenever it is accepted and however it is spaced.
+    Only of a command that :func:`parse_execute` returned: others may hold what has no JSON.
+    """
+    asked = json.dumps([command.program_id, command.parameters], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(asked.encode("ascii")).hexdigest()
 
 
 def _refuse_constant(name: str) -> None:

@@ -64,6 +64,8 @@ class Running(_Fact):
     status: Literal[Status.RUNNING] = Status.RUNNING
     accepted_at: Time | None = None
     submitted_by: str | None = None
+    #: Of the command that was run (:func:`schemas.commands.digest_of`): for the fold alone, subscribers don't get it.
+    digest: str | None = None
     started_at: Time
     runner_id: str
     image: str | None = None
@@ -81,6 +83,8 @@ class Ended(_Fact):
     status: Literal[Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED]
     accepted_at: Time | None = None
     submitted_by: str | None = None
+    #: Of the command that was run, or would have been: for the fold alone, subscribers don't get it.
+    digest: str | None = None
     #: ``None`` where the program was never started.
     started_at: Time | None = None
     ended_at: Time

@@ -38,7 +38,7 @@ class Execution:
     #: Counts and flags; the content itself is in the view's output.
     stdout: StreamSummary | None = None
     stderr: StreamSummary | None = None
-    #: SHA-256 of the command's body; ``None`` until the command's record was read.
+    #: Of what was asked for (:func:`schemas.commands.digest_of`); ``None`` until a record said it.
     digest: str | None = None
     #: Where the caller wants the terminal event, and the word to send back with it.
     reply_to: str | None = None
@@ -87,6 +87,18 @@ class Held:
     total: int
     #: Of executions that have ended: the only ones that are ever removed.
     finished: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """What is known of an execution by its id alone, for a while also after its record was removed."""
+
+    execution_id: str
+    status: Status
+    digest: str | None = None
+    accepted_at: datetime | None = None
+    #: Whether the record is gone.
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,38 +10,52 @@ from gateway import problems
 from gateway.answers import json_answer
 from gateway.bodies import ExecuteBody, read_body
 from gateway.errors import Refused, ViewUnavailable
+from gateway.intake import Accepted
+from gateway.keyed_ids import is_key
 from gateway.keys import CATALOGUES, CLEANUPS, INTAKE, LOOKUP, USERNAME, WAITS
 from gateway.page_query import next_page, page_query
+from gateway.parameters import IDEMPOTENCY_KEY
 from gateway.records import logs_of, record_of
 from gateway.waits import MAX_WAIT_SECONDS
 from schemas.executions import Execution
 from schemas.ids import is_execution_id
 from schemas.output import Output
+from schemas.status import Status
 from schemas.times import utc_now
 
+#: On the answer to a request whose key was used before.
+_REPLAYED = "Idempotency-Replayed"
 _WAIT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?")
 
 
 async def create(request: web.Request) -> web.Response:
-    """Accept an execution: 202, or 200 with its record where its end was seen within ``?wait=`` seconds."""
+    """Accept an execution: 202, or 200 with its record where its end was seen within ``?wait=`` seconds.
+
+    With an idempotency key that was used before, what became of that execution.
+    """
     wait_seconds = _wait_seconds(request)
     body = await read_body(request, ExecuteBody)
-    accepted = await request.app[INTAKE].accept(body.program_id, body.parameters, submitted_by=request[USERNAME])
-    if await request.app[WAITS].ended(accepted.execution_id, wait_seconds):
-        # Accepted is accepted: if the record can't be read after all, that is no error of this request.
-        with suppress(ViewUnavailable, Refused):
-            execution, output = await _find(request, accepted.execution_id)
-            return json_answer(record_of(execution, output))
+    accepted = await request.app[INTAKE].accept(
+        body.program_id, body.parameters, submitted_by=request[USERNAME], idempotency_key=_idempotency_key(request, body)
+    )
+    replayed = {_REPLAYED: "true"} if accepted.replayed else {}
+    if (ended := await _ended(request, accepted, wait_seconds)) is not None:
+        execution, output = ended
+        # Another gateway may have accepted something else under the key in the same moment, and its request came first.
+        if None not in (execution.digest, accepted.digest) and execution.digest != accepted.digest:
+            raise Refused(problems.idempotency_key_reused(execution.execution_id))
+        return json_answer(record_of(execution, output), headers=replayed)
+    state = "queued for execution" if accepted.status is Status.QUEUED else accepted.status.value
     return json_answer(
         {
             "execution_id": accepted.execution_id,
             "program_id": body.program_id,
-            "status": "queued",
-            "message": f"Program '{body.program_id}' queued for execution",
+            "status": accepted.status.value,
+            "message": f"Program '{body.program_id}' {state}",
             "timestamp": accepted.accepted_at.isoformat(),
         },
         status=202,
-        headers={"Location": f"/executions/{accepted.execution_id}"},
+        headers={"Location": f"/executions/{accepted.execution_id}", **replayed},
     )
 
 
@@ -83,11 +97,34 @@ async def show_logs(request: web.Request) -> web.Response:
     return json_answer(logs_of(execution, output, now=utc_now()))
 
 
+async def _ended(request: web.Request, accepted: Accepted, wait_seconds: float) -> tuple[Execution, Output] | None:
+    """The execution, if it has ended or does so in time."""
+    if not accepted.status.is_terminal and not await request.app[WAITS].ended(accepted.execution_id, wait_seconds):
+        return None
+    # Accepted is accepted: if the record can't be read after all, that is no error of this request.
+    with suppress(ViewUnavailable, Refused):
+        return await _find(request, accepted.execution_id)
+    return None
+
+
 async def _find(request: web.Request, execution_id: str) -> tuple[Execution, Output]:
     found = await request.app[LOOKUP].find(execution_id) if is_execution_id(execution_id) else None
     if found is None:
         raise Refused(problems.execution_not_found())
     return found
+
+
+def _idempotency_key(request: web.Request, body: ExecuteBody) -> str | None:
+    sent = request.headers.getall(IDEMPOTENCY_KEY, [])
+    if not sent:
+        return body.idempotency_key
+    if len(sent) > 1 or not is_key(sent[0]):
+        message = "Input should be 1 to 255 printable ASCII characters, once"
+        raise Refused(problems.invalid_request([{"loc": ["header", IDEMPOTENCY_KEY], "msg": message, "type": "key"}]))
+    if body.idempotency_key not in (None, sent[0]):
+        message = f"Input should be the same as the header {IDEMPOTENCY_KEY}, or left out"
+        raise Refused(problems.invalid_request([{"loc": ["body", "idempotency_key"], "msg": message, "type": "key"}]))
+    return sent[0]
 
 
 def _wait_seconds(request: web.Request) -> float:

@@ -89,10 +89,16 @@ def runner(config: Config = None) -> None:
 def run(
     program: Annotated[str, typer.Argument(help="Id or key of the program.")],
     parameter: Annotated[list[str] | None, typer.Option("--param", "-p", help="KEY=VALUE, becomes PARAM_KEY.")] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(
+            "--idempotency-key", help="Called again with the same key within 24 hours, show that run instead of another."
+        ),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Run a program on the hub of this machine; its output is ours, and so is its exit status."""
-    _run(client.run_program(_settings(config=config), program, parameter or []))
+    _run(client.run_program(_settings(config=config), program, parameter or [], idempotency_key=idempotency_key))
 
 
 @config_app.command("check")

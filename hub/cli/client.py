@@ -25,13 +25,17 @@ _EXIT_TIMEOUT = 124
 _TOKEN_SECONDS = 7 * 86400
 
 
-async def run_program(settings: Settings, program: str, parameters: list[str]) -> int:
+async def run_program(settings: Settings, program: str, parameters: list[str], *, idempotency_key: str | None = None) -> int:
     """Run it, copy its output to ours, and return its exit code (124 after its time limit, 125 where it was not run).
+
+    With a key that names an execution of the last 24 hours already, that one is waited for and shown.
 
     Raises:
         HubError: the hub does not answer, or refuses.
     """
-    body = {"program_id": program, "parameters": dict(_split(parameter) for parameter in parameters)}
+    body: dict[str, Any] = {"program_id": program, "parameters": dict(_split(parameter) for parameter in parameters)}
+    if idempotency_key is not None:
+        body["idempotency_key"] = idempotency_key
     async with connected(settings) as session:
         record = await call(session, "POST", f"/execute?wait={_WAIT_SECONDS}", body)
         while "exit_code" not in record or record["status"] in ("queued", "running"):

@@ -1,25 +1,26 @@
 """The ports of the gateway in memory, and a gateway on top of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bus.messages import Message
+from bus.messages import Claim, Decision, Message, Proposal
 from bus.ports import Delivery
 from gateway.app import make_app
 from gateway.overlay import Overlay
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
 from schemas.catalogue import Catalogue
-from schemas.commands import parse_execute
+from schemas.commands import digest_of, parse_execute
 from schemas.containers import Container, ContainerLog, Gathered
-from schemas.executions import CleanedUp, Execution, Held, Page, Statistics, Wanted
+from schemas.executions import CleanedUp, Execution, Held, Page, Remembered, Statistics, Wanted
 from schemas.output import Output
 from schemas.programs import Program, ProgramKind
 from schemas.settings import ProgramSettings
@@ -86,12 +87,44 @@ class FakeCommands:
         raise AssertionError("a gateway takes no commands")
 
 
+class FakeDecisions:
+    """The first proposal of each execution decides it."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Decision] = {}
+        #: Every proposal, in order.
+        self.proposed: list[Proposal] = []
+        #: Errors that the next calls raise, one each.
+        self.errors: list[Exception] = []
+        #: Cleared, deciding hangs until it is set again.
+        self.may_decide = asyncio.Event()
+        self.may_decide.set()
+
+    async def decide(self, proposal: Proposal) -> Decision:
+        self.proposed.append(proposal)
+        await self.may_decide.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.made.setdefault(proposal.execution_id, proposal)
+
+    def claim(self, execution_id: str, digest: str) -> None:
+        """A runner takes it."""
+        self.made[execution_id] = Claim(execution_id=execution_id, attempt=1, epoch="e", nonce="n", digest=digest)
+
+    async def decision_for(self, execution_id: str, attempt: int) -> Decision | None:
+        raise AssertionError(f"a gateway proposes, and does not only ask about {execution_id}, {attempt}")
+
+    def watch(self) -> AsyncIterator[Decision]:
+        raise AssertionError("a gateway does not watch")
+
+
 class MemoryView:
     """A view that shows what tests put in, and tells who waits for endings."""
 
     def __init__(self) -> None:
         self.executions: dict[str, Execution] = {}
         self.outputs: dict[str, Output] = {}
+        self.removed: dict[str, Execution] = {}
         self.recent = 0
         self.error: Exception | None = None
         #: How often single executions were asked for.
@@ -112,6 +145,19 @@ class MemoryView:
         self.finds += 1
         self._fail()
         return self.executions.get(execution_id)
+
+    async def remembered(self, execution_id: str) -> Remembered | None:
+        self._fail()
+        for executions in (self.executions, self.removed):
+            if (execution := executions.get(execution_id)) is not None:
+                return Remembered(
+                    execution_id=execution_id,
+                    status=execution.status,
+                    digest=execution.digest,
+                    accepted_at=execution.accepted_at,
+                    removed=executions is self.removed,
+                )
+        return None
 
     async def output(self, execution_id: str) -> Output:
         self._fail()
@@ -179,7 +225,7 @@ class FakeCleanups:
             raise self.error
         ended = [key for key, execution in self._view.executions.items() if execution.status.is_terminal]
         for execution_id in ended:
-            del self._view.executions[execution_id]
+            self._view.removed[execution_id] = self._view.executions.pop(execution_id)
         return CleanedUp(removed=len(ended), remaining=len(self._view.executions))
 
 
@@ -248,6 +294,7 @@ class World:
 
     catalogues: FakeCatalogues
     commands: FakeCommands = field(default_factory=FakeCommands)
+    decisions: FakeDecisions = field(default_factory=FakeDecisions)
     view: MemoryView = field(default_factory=MemoryView)
     cleanups: FakeCleanups = field(init=False)
     dead_letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
@@ -259,6 +306,7 @@ class World:
     throttle: Throttle = field(default_factory=Throttle)
     queue_length: int = 100
     accept_limit_seconds: float = 1.8
+    clock: Callable[[], datetime] = utc_now
 
     def __post_init__(self) -> None:
         self.cleanups = FakeCleanups(self.view)
@@ -268,6 +316,7 @@ class World:
         return make_app(
             catalogues=self.catalogues,
             commands=self.commands,
+            decisions=self.decisions,
             view=self.view,
             endings=self.view,
             cleanups=self.cleanups,
@@ -282,6 +331,7 @@ class World:
             accept_limit_seconds=self.accept_limit_seconds,
             overlay=self.overlay,
             throttle=self.throttle,
+            clock=self.clock,
         )
 
     async def follow(self, *, status: Status = Status.QUEUED, **fields: Any) -> Execution:
@@ -294,6 +344,7 @@ class World:
             status=status,
             submitted_by=command.submitted_by,
             accepted_at=command.accepted_at,
+            digest=digest_of(command),
         )
         execution = replace(execution, **fields)
         await self.view.put(execution)

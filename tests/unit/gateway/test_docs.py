@@ -46,7 +46,12 @@ async def test_o8_m32_parameters_are_described_as_they_are_judged(client: Client
     assert listing["status"]["enum"] == [status.value for status in Status]
     assert listing["since"]["format"] == listing["until"]["format"] == "date-time"
     assert set(listing) == {"limit", "cursor", "status", "program", "since", "until"}
-    (wait,) = document["paths"]["/execute"]["post"]["parameters"]
+    wait, key = document["paths"]["/execute"]["post"]["parameters"]
+    assert (key["name"], key["in"], key["required"]) == ("Idempotency-Key", "header", False)
+    for text, status in (("k" * 255, 202), ("k" * 256, 422)):
+        assert (re.search(key["schema"]["pattern"], text) is not None) == (status == 202)
+        answer = await client.post("/execute", json={"program_id": "billing"}, headers={"Idempotency-Key": text})
+        assert answer.status == status
     most = wait["schema"]["maximum"]
     for seconds, status in ((most + 1, 422), (0, 202)):
         assert (await client.post(f"/execute?wait={seconds}", json={"program_id": "billing"})).status == status

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bus.messages import Record, Source
 from hub.fold import Folded, Transition, fold
 from hub.log_entries import Cleaned, Skip, understand_all
-from schemas.commands import digest_of
+from schemas.commands import digest_of, parse_execute
 from schemas.events import Ended, ExecutionEvent, Progress, ProgressEvent, Queued, Running
 from schemas.executions import Execution
 from schemas.output import StreamSummary
@@ -113,7 +113,7 @@ def test_a_command_that_comes_late_fills_its_columns_and_makes_no_transition(fir
     row = folded.rows[ONE]
     assert (row.status, row.program_id) == (fact.status, "canonical")
     assert (row.parameters, row.submitted_by, row.reply_to, row.correlation_id) == ({"a": 1}, "ada", "reply.x", "7")
-    assert row.digest == digest_of(late.message.body)
+    assert row.digest == digest_of(parse_execute(late.message.id, late.message.body)[1])
 
 
 def test_a_late_command_without_a_time_keeps_what_the_event_said() -> None:
