@@ -75,9 +75,11 @@ class Repeats:
         return None if in_doubt is None else await self._settle(in_doubt, deadline)
 
     async def _remembered(self, execution_id: str) -> Remembered | None:
-        # In this order: what leaves the overlay is in the view by then.
-        if (execution := self._overlay.find(execution_id)) is None:
-            return await self._view.remembered(execution_id)
+        # In this order: what leaves the overlay is in the view by then. The view knows better where both know something.
+        execution = self._overlay.find(execution_id)
+        seen = await self._view.remembered(execution_id)
+        if seen is not None or execution is None:
+            return seen
         return Remembered(
             execution_id=execution_id,
             status=execution.status,

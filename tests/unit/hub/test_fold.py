@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -14,7 +15,7 @@ from bus.messages import Record, Source
 from hub.fold import Folded, Transition, fold
 from hub.log_entries import Cleaned, Skip, understand_all
 from schemas.commands import digest_of, parse_execute
-from schemas.events import Ended, ExecutionEvent, Progress, ProgressEvent, Queued, Running
+from schemas.events import Ended, ExecutionEvent, Progress, ProgressEvent, Queued, Running, parse_event
 from schemas.executions import Execution
 from schemas.output import StreamSummary
 from schemas.reasons import Reason
@@ -159,6 +160,54 @@ def test_another_command_under_the_same_id_changes_nothing() -> None:
 
     assert folded.rows[ONE].program_id == "a"
     assert folded.skipped == Counter({Skip.OTHER_COMMAND: 1})
+
+
+def digest(record: Record) -> str:
+    """What its runner says of this command."""
+    return digest_of(parse_execute(record.message.id, record.message.body)[1])
+
+
+def test_m9_the_same_request_accepted_again_is_a_duplicate_whenever_that_was() -> None:
+    first = asked(ONE, parameters={"a": 1, "b": 2.5}, accepted_at=NOON.isoformat())
+    again = asked(ONE, parameters={"b": 2.5, "a": 1}, accepted_at=(NOON + timedelta(minutes=1)).isoformat())
+
+    folded = apply(first, again)
+
+    assert folded.skipped == Counter({Skip.DUPLICATE: 1})
+    assert folded.rows[ONE].accepted_at == NOON
+
+
+@pytest.mark.parametrize("fact", [running, ended])
+def test_m9_of_two_commands_under_one_id_the_one_that_a_runner_took_is_shown(fact: Callable[..., Running | Ended]) -> None:
+    mine, other = asked(ONE, parameters={"a": 1}), asked(ONE, parameters={"a": 2})
+
+    folded = apply(mine, other, told(fact(ONE, digest=digest(other))))
+    late = apply(mine, told(fact(ONE, digest=digest(other))), other)
+    same = apply(mine, other, told(fact(ONE, digest=digest(mine))))
+
+    assert (folded.rows[ONE].digest, folded.rows[ONE].parameters) == (digest(other), None)
+    assert (late.rows[ONE].digest, late.rows[ONE].parameters) == (digest(other), {"a": 2})
+    assert (same.rows[ONE].digest, same.rows[ONE].parameters) == (digest(mine), {"a": 1})
+    assert len(folded.transitions) == 2
+
+
+def test_m9_a_command_that_is_not_the_one_that_runs_does_not_fill_its_row() -> None:
+    mine, other = asked(ONE, parameters={"a": 1}), asked(ONE, parameters={"a": 2})
+
+    folded = apply(told(running(ONE, digest=digest(mine))), other, mine)
+
+    assert folded.rows[ONE].parameters == {"a": 1}
+    assert folded.skipped == Counter({Skip.OTHER_COMMAND: 1})
+
+
+def test_subscribers_do_not_get_the_digest_by_which_parameters_could_be_guessed() -> None:
+    command = asked(ONE, parameters={"PIN": "1234"})
+
+    folded = apply(command, told(running(ONE, digest=digest(command))), told(ended(ONE, digest=digest(command))))
+
+    for transition in folded.transitions:
+        assert digest(command).encode() not in transition.event.to_bytes()
+        assert parse_event(transition.event.to_bytes()) == transition.event
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED])

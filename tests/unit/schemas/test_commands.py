@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.commands import MAX_COMMAND_BYTES, ExecuteProgram, parse_execute
+from schemas.commands import MAX_COMMAND_BYTES, ExecuteProgram, digest_of, parse_execute
 from schemas.errors import MalformedCommand
 from schemas.times import utc_now
 
@@ -73,3 +73,12 @@ def test_a_refusal_never_repeats_the_senders_values() -> None:
 def test_no_body_whatever_raises_anything_else(message_id: str | None, body: bytes) -> None:
     with contextlib.suppress(MalformedCommand):
         parse_execute(message_id, body)
+
+
+def test_m9_the_digest_says_what_was_asked_for_and_neither_when_nor_by_whom_nor_in_what_spacing() -> None:
+    one = b'{"program_id": "a", "parameters": {"x": 1, "y": ["\xc3\xb1", 1e3]}, "accepted_at": "2026-01-01T00:00:00Z"}'
+    same = b'{"submitted_by":"ada","parameters":{"y":["\\u00f1",1000.0],"x":1},"program_id":"a"}'
+    others = (b'{"program_id": "a"}', b'{"program_id": "b"}', b'{"program_id": "a", "parameters": {"x": "1"}}')
+
+    assert digest_of(parse_execute("1", one)[1]) == digest_of(parse_execute("2", same)[1])
+    assert len({digest_of(parse_execute("1", body)[1]) for body in (one, *others)}) == 4
