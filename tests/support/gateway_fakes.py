@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from bus.messages import Claim, Decision, Message, Proposal
-from bus.ports import Delivery
+from bus.ports import Commands, Decisions, Delivery
 from gateway.app import make_app
 from gateway.overlay import Overlay
 from gateway.throttle import Throttle
@@ -311,12 +311,12 @@ class World:
     def __post_init__(self) -> None:
         self.cleanups = FakeCleanups(self.view)
 
-    def app(self) -> web.Application:
-        """A gateway in this world."""
+    def app(self, *, commands: Commands | None = None, decisions: Decisions | None = None) -> web.Application:
+        """A gateway in this world, or on some other bus."""
         return make_app(
             catalogues=self.catalogues,
-            commands=self.commands,
-            decisions=self.decisions,
+            commands=commands or self.commands,
+            decisions=decisions or self.decisions,
             view=self.view,
             endings=self.view,
             cleanups=self.cleanups,
