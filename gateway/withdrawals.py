@@ -23,7 +23,7 @@ REQUESTED_BY = "hub (unconfirmed)"
 class Withdrawals:
     """Decides that they end before they begin, unless a runner was faster: then they run, and everybody sees it.
 
-    What waits is in memory alone: a gateway that is killed leaves it undone, which its callers were told as well.
+    What waits is in memory alone: a gateway that ends leaves it undone, as its callers were told may happen.
     """
 
     def __init__(self, decisions: Decisions, *, most_waiting: int = MOST_WAITING, limit_seconds: float = LIMIT_SECONDS) -> None:
