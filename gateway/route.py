@@ -28,7 +28,7 @@ class Route:
     body: type[BaseModel] | None = None
     #: Parameters of the query.
     query: Mapping[str, Parameter] = field(default_factory=dict)
-    #: Whether the request must have a body, where there may be one.
-    needs_body: bool = True
     #: Headers that mean something to this route alone.
     headers: Mapping[str, Parameter] = field(default_factory=dict)
+    #: Whether the request must have a body, where there may be one.
+    needs_body: bool = True

@@ -36,8 +36,9 @@ _PING_SECONDS = 5.0
 _WAIT_SECONDS = 60.0
 #: Seconds between SIGKILL and the container being gone, at most.
 _KILL_SECONDS = 10.0
-#: Word of an OOM kill reaches Docker beside the exit and may come a moment after it.
-_OOM_NEWS_SECONDS = 0.2
+#: Word of an OOM kill reaches Docker beside the exit and may come a moment after it: on a busy machine, a second after.
+_OOM_NEWS_SECONDS = 0.1
+_OOM_NEWS_LOOKS = 15
 
 _NOT_FOUND = 404
 _CONFLICT = 409
@@ -219,8 +220,11 @@ class DockerEngine:
             return None
         run = self._runs.get(name)
         if state["ExitCode"] == _KILLED and not state["OOMKilled"] and not (run is not None and run.stopped):
-            await asyncio.sleep(_OOM_NEWS_SECONDS)
-            state = (await self._inspect(name))["State"]
+            for _ in range(_OOM_NEWS_LOOKS):
+                await asyncio.sleep(_OOM_NEWS_SECONDS)
+                state = (await self._inspect(name))["State"]
+                if state["OOMKilled"]:
+                    break
         return Exit(state["ExitCode"], bool(state["OOMKilled"]))
 
     async def stop(self, name: str, grace_seconds: float) -> None:

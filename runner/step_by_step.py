@@ -148,10 +148,18 @@ class StepByStep:
 
         end = await self._container.watch(
             consume,
-            limit_seconds=_left(begun, self._course.limit_seconds(step)),
+            limit_seconds=self._left(taken_up, step),
             on_interruption=self._interrupted,
         )
         return StepEnd(end.exit, begun.interruption or end.interruption)
+
+    def _left(self, taken_up: Begun | None, step: Step) -> float:
+        """Seconds that are left to a step; none after a restart of the machine, as it does not run any more."""
+        limit_seconds = self._course.limit_seconds(step)
+        if taken_up is None:
+            return limit_seconds
+        ago = taken_up.at.seconds_ago()
+        return 0.0 if ago is None else max(0.0, limit_seconds - ago)
 
     async def _begin(self, step: Step) -> Begun:
         """Write down that the step is about to be ordered: a runner that comes back never gives the order again."""
@@ -204,9 +212,3 @@ class StepByStep:
 
     def _take_line(self, step: Step, frame: Frame) -> None:
         self._lines[step].add(f"[{step.value}]", frame.content)
-
-
-def _left(begun: Begun, limit_seconds: float) -> float:
-    """Seconds that are left to a step; none after a restart of the machine, as it does not run any more."""
-    ago = begun.at.seconds_ago()
-    return 0.0 if ago is None else max(0.0, limit_seconds - ago)

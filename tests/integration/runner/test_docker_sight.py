@@ -96,6 +96,7 @@ async def test_a_running_program_is_told_with_its_image_and_the_end_of_both_stre
         assert log.stderr == "caf\u00e9 \ufffd\n"
         assert not log.truncated
         assert (await logs(engine, IMAGE.removesuffix(":1"))).logs == ()
+    await engine.stop(execution_id, 0.1)
     assert await active(engine) == []
 
 
