@@ -34,6 +34,6 @@ def _with_tag(name: str) -> str:
 
 
 def names_registry(name: str) -> bool:
-    """Whether a valid name says which registry the image comes from, as ``ghcr.io/team/tool`` does."""
+    """Whether a valid name says which registry the image comes from, as ``registry.example/team/tool`` does."""
     first, slash, _ = name.partition("/")
     return bool(slash) and ("." in first or ":" in first or first == "localhost")

@@ -24,10 +24,11 @@ unpack() {
     shift 2
     have apt-get && have dpkg-deb || die "Docker Compose is missing and there is no apt-get to fetch it with"
     mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | grep -m 1 '/debian/\?$' || true)
+    [ -n "$mirror" ] || die "Docker Compose is missing, and apt names no mirror of Debian to fetch it from: install docker-compose-plugin"
     mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial" "$work/debs" "$into"
     : >"$work/apt/status"
     printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
-        "${mirror:-http://deb.debian.org/debian}" "$suite" >"$work/apt/$suite.list"
+        "$mirror" "$suite" >"$work/apt/$suite.list"
     isolated "$suite" apt-get update >"$work/log" 2>&1 || { cat "$work/log" >&2; die "Debian's list of $suite can't be had"; }
     (cd "$work/debs" && isolated "$suite" apt-get download "$@") >"$work/log" 2>&1 \
         || { cat "$work/log" >&2; die "these packages of $suite can't be had: $*"; }

@@ -41,7 +41,7 @@ def make_spec(*, attempt: int = 1, host: str = "/project", has_actions: bool = F
 def project_of(service: dict[str, Any], *, host: str = "/project", trusted: bool = False, **top: Any) -> Project:
     profile = ComposeProfile.TRUSTED if trusted else ComposeProfile.RESTRICTED
     spec = make_spec(compose_profile=profile, host=host)
-    return make_project({"services": {"app": {"image": "debian", **service}}, **top}, spec, working_copy=Path("/work/copy"))
+    return make_project({"services": {"app": {"image": "debian", **service}}, **top}, spec, working_copy=Path("/tmp/copy"))
 
 
 def made(service: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -251,12 +251,12 @@ def test_ports_are_on_loopback(port: Any, expected: str) -> None:
 @pytest.mark.parametrize(
     ("mount", "expected"),
     [
-        ("/work/copy/project/example/app:/app:rw", "/home/ann/example/app:/app:rw"),
-        ({"type": "bind", "source": "/work/copy/project/example/app", "target": "/app", "bind": {"create_host_path": True}},
+        ("/tmp/copy/project/example/app:/app:rw", "/home/ann/example/app:/app:rw"),
+        ({"type": "bind", "source": "/tmp/copy/project/example/app", "target": "/app", "bind": {"create_host_path": True}},
          "/home/ann/example/app:/app"),
-        ({"type": "bind", "source": "/work/copy/project/example/app", "target": "/app", "read_only": True},
+        ({"type": "bind", "source": "/tmp/copy/project/example/app", "target": "/app", "read_only": True},
          "/home/ann/example/app:/app:ro"),
-        ({"type": "bind", "source": "/work/copy/project/example/a:b", "target": "/app"},
+        ({"type": "bind", "source": "/tmp/copy/project/example/a:b", "target": "/app"},
          {"type": "bind", "source": "/home/ann/example/a:b", "target": "/app", "read_only": False}),
         ("data:/data", "data:/data"),
         ({"type": "volume", "source": "data", "target": "/data", "volume": {}}, "data:/data"),
@@ -270,7 +270,7 @@ def test_mounts_are_as_the_engines_host_sees_them_k3(mount: Any, expected: Any) 
 
 
 def test_the_image_of_a_build_is_the_programs_own_whatever_the_file_calls_it() -> None:
-    project = project_of({"build": "/work/copy/project/example", "image": "pyexecutorhub-base"})
+    project = project_of({"build": "/tmp/copy/project/example", "image": "pyexecutorhub-base"})
     service = project.document["services"]["app"]
     assert service["image"] == built_image(make_spec(), "app")
     assert service["image"].startswith("pyexecutorhub-compose/example-app-")

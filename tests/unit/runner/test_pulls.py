@@ -37,20 +37,24 @@ def test_details_that_say_nothing_are_no_progress(detail: object) -> None:
 @pytest.mark.parametrize(
     ("image", "cause", "reason"),
     [
-        ("ghcr.io/a/b:1", "manifest unknown", Reason.IMAGE_NOT_FOUND),
+        ("registry.example/a/b:1", "manifest unknown", Reason.IMAGE_NOT_FOUND),
         (
             "nope",
             "pull access denied for nope, repository does not exist or may require 'docker login'",
             Reason.IMAGE_NOT_FOUND,
         ),
         ("a:9", "manifest for a:9 not found: manifest unknown: manifest unknown", Reason.IMAGE_NOT_FOUND),
-        ("ghcr.io/a/b", 'Get "https://ghcr.io/v2/": dial tcp: lookup ghcr.io: no such host', Reason.NETWORK),
+        (
+            "registry.example/a/b",
+            'Get "https://registry.example/v2/": dial tcp: lookup registry.example: no such host',
+            Reason.NETWORK,
+        ),
         ("reg.local:5000/x", "net/http: TLS handshake timeout", Reason.NETWORK),
         ("localhost/x", 'Get "https://localhost/v2/": x509: certificate signed by unknown authority', Reason.NETWORK),
-        ("local-tool", 'Get "https://registry-1.docker.io/v2/": dial tcp: no such host', Reason.IMAGE_NOT_FOUND),
-        ("ghcr.io/a/b", "toomanyrequests: You have reached your pull rate limit", Reason.IMAGE_PULL_FAILED),
-        ("ghcr.io/a/b", "unauthorized: authentication required", Reason.IMAGE_PULL_FAILED),
-        ("ghcr.io/a/b", "no space left on device", Reason.IMAGE_PULL_FAILED),
+        ("local-tool", 'Get "https://registry.example/v2/": dial tcp: no such host', Reason.IMAGE_NOT_FOUND),
+        ("registry.example/a/b", "toomanyrequests: You have reached your pull rate limit", Reason.IMAGE_PULL_FAILED),
+        ("registry.example/a/b", "unauthorized: authentication required", Reason.IMAGE_PULL_FAILED),
+        ("registry.example/a/b", "no space left on device", Reason.IMAGE_PULL_FAILED),
     ],
 )
 def test_r12_v1_v4_the_seeds_sentence_comes_first_then_the_cause(image: str, cause: str, reason: Reason) -> None:
