@@ -101,7 +101,7 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
                 await _start_gateway(stack, tasks, Health(bus, probes, versions), probes, hub, bus, catalogues, view)
             # A mistake in config.yaml is no reason to call the process unwell: it goes on with the last good one.
             tasks.start("pulse", Pulse(state_dir, Health(bus, probes | {"config": lambda: None}, versions).problems).run())
-            _log.info("started", action="hub_started", roles=sorted(roles), version=_version())
+            _log.info("started", action="hub_started", roles=sorted(roles), version=version())
             await tasks.wait(stop)
     _log.info("stopped", action="hub_stopped")
     return 0
@@ -235,7 +235,7 @@ async def _start_gateway(
         api_tokens=api_tokens,
         signing_key=users.signing_key,
         queue_length=hub.queue_length,
-        version=_version(),
+        version=version(),
     )
     await stack.enter_async_context(listen(app, host=hub.api_host, port=hub.api_port))
 
@@ -291,5 +291,6 @@ def open_accounts(hub: HubSettings) -> tuple[accounts.Accounts, accounts.Credent
     )
 
 
-def _version() -> str:
+def version() -> str:
+    """Of the installed package."""
     return importlib.metadata.version("pyexecutorhub")

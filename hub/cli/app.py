@@ -11,7 +11,7 @@ import typer
 from bus.errors import BusError
 from bus.messages import DeadReason
 from gateway.errors import GatewayError
-from hub.bootstrap import Role, serve
+from hub.bootstrap import Role, serve, version
 from hub.cli import client, configuration, credentials, dead_letters, tokens
 from hub.errors import HubError, ServiceDied
 from hub.log_setup import set_up_logging
@@ -38,6 +38,24 @@ app.add_typer(dlq_app, name="dlq")
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="config.yaml to read. [HUB_CONFIG]", show_default=False)]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on. [API_HOST]", show_default=False)]
 Port = Annotated[int | None, typer.Option("--port", help="Port to listen on. [API_PORT]", show_default=False)]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version())
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True, show_default=False),
+]
+
+
+@app.callback()
+def _main(_version: Version = False) -> None:
+    """Runs scripts and bots in fresh Docker containers, on demand."""
+
 
 #: What the shell sees of a setting or a configuration that can't be used.
 _EXIT_UNUSABLE = 2

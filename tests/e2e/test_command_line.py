@@ -1,5 +1,6 @@
 """The command line as its users type it."""
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,8 @@ def test_a_gateway_alone_on_the_embedded_bus_is_refused_because_nobody_would_run
         answer = run(make_hub(), part)
         assert answer.returncode == 2
         assert b"HUB_BUS_URL" in answer.stderr
+
+
+def test_p1_the_version_is_the_packages() -> None:
+    shown = subprocess.run([sys.executable, "-m", "hub", "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert shown.stdout.strip() == importlib.metadata.version("pyexecutorhub")
