@@ -160,6 +160,10 @@ async def test_c2_e11_a_frozen_runner_is_named_and_one_that_stopped_is_not_misse
             body = await api.get("/containers/active")
             assert (body["missing_runners"], body["total_containers"]) == ([], 2)
             assert (await api.get("/executions/concurrent"))["max_concurrent"] == 2
+
+            # What it had let go of, it takes up when it is back
+            await asyncio.to_thread(second.start)
+            assert {container["name"] for container in await active(api, 4)} == ids
             await end_all(hub, api)
         finally:
             second.send_signal("runner", signal.SIGCONT)  # so that it can be stopped
