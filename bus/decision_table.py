@@ -13,20 +13,30 @@ CREATE TABLE IF NOT EXISTS decisions (
     execution_id TEXT NOT NULL,
     attempt INTEGER NOT NULL,  -- 0: an end, which decides all attempts that no claim has decided
     epoch TEXT, nonce TEXT, digest TEXT,
-    reason TEXT, requested_by TEXT,
+    reason TEXT, requested_by TEXT, why TEXT,
     UNIQUE (execution_id, attempt)
 );
+-- Few among the claims, and read apart.
+CREATE INDEX IF NOT EXISTS ends ON decisions (sequence) WHERE attempt = 0;
 """
-_COLUMNS = "sequence, execution_id, attempt, epoch, nonce, digest, reason, requested_by"
+_COLUMNS = "sequence, execution_id, attempt, epoch, nonce, digest, reason, requested_by, why"
 _END = 0
+_Row = tuple[int, str, int, str, str, str, str, str | None, str | None]
+
+
+def prepare(database: sqlite3.Connection) -> None:
+    """Make the table, or bring one of an earlier version up to date."""
+    database.executescript(SCHEMA)
+    if "why" not in {row[1] for row in database.execute("PRAGMA table_info(decisions)")}:
+        database.execute("ALTER TABLE decisions ADD COLUMN why TEXT")
 
 
 def apply(database: sqlite3.Connection, proposal: Proposal) -> bool:
     """Take the next proposal of the order; whether it decided something. Later ones never change what was decided."""
     if isinstance(proposal, End):
         cursor = database.execute(
-            "INSERT OR IGNORE INTO decisions (execution_id, attempt, reason, requested_by) VALUES (?, ?, ?, ?)",
-            (proposal.execution_id, _END, proposal.reason, proposal.requested_by),
+            "INSERT OR IGNORE INTO decisions (execution_id, attempt, reason, requested_by, why) VALUES (?, ?, ?, ?, ?)",
+            (proposal.execution_id, _END, proposal.reason, proposal.requested_by, proposal.why),
         )
     else:
         cursor = database.execute(
@@ -72,14 +82,36 @@ def after(database: sqlite3.Connection, sequence: int, limit: int) -> list[tuple
     return [(row[0], _decision(row)) for row in rows]
 
 
+def end_of(database: sqlite3.Connection, execution_id: str) -> End | None:
+    """The first end of an execution, whether or not a claim came before it."""
+    row = database.execute(
+        f"SELECT {_COLUMNS} FROM decisions WHERE execution_id = ? AND attempt = ?",  # noqa: S608
+        (execution_id, _END),
+    ).fetchone()
+    return None if row is None else _end(row)
+
+
+def ends_after(database: sqlite3.Connection, sequence: int, limit: int) -> list[tuple[int, End]]:
+    """First ends of executions after a sequence number, with theirs, in order."""
+    rows = database.execute(
+        f"SELECT {_COLUMNS} FROM decisions WHERE attempt = {_END} AND sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
+        (sequence, limit),
+    )
+    return [(row[0], _end(row)) for row in rows]
+
+
 def last_sequence(database: sqlite3.Connection) -> int:
     """Sequence number of the newest decision; 0 before the first."""
     number: int = database.execute("SELECT COALESCE(MAX(sequence), 0) FROM decisions").fetchone()[0]
     return number
 
 
-def _decision(row: tuple[int, str, int, str, str, str, str, str | None]) -> Decision:
-    _, execution_id, attempt, epoch, nonce, digest, reason, requested_by = row
+def _decision(row: _Row) -> Decision:
+    _, execution_id, attempt, epoch, nonce, digest, *_ = row
     if attempt == _END:
-        return End(execution_id=execution_id, reason=reason, requested_by=requested_by)
+        return _end(row)
     return Claim(execution_id=execution_id, attempt=attempt, epoch=epoch, nonce=nonce, digest=digest)
+
+
+def _end(row: _Row) -> End:
+    return End(execution_id=row[1], reason=row[6], requested_by=row[7], why=row[8])

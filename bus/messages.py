@@ -78,14 +78,27 @@ class Claim:
     digest: str
 
 
+#: The reason of an end that somebody asked for. It alone stops what runs already; any other end is one for what does not run.
+CANCELLED = "cancelled"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
     """The decision that an execution will not run (again)."""
 
     execution_id: str
-    #: ``cancelled``, or why else.
+    #: :data:`CANCELLED`, or why else: a word for programs.
     reason: str
     requested_by: str | None = None
+    #: What whoever asked for it says about it, for people.
+    why: str | None = None
+
+    @property
+    def told(self) -> str:
+        """Who and why, for people: ``Cancelled by ana: took too long``."""
+        by = f" by {self.requested_by}" if self.requested_by else ""
+        why = self.why or ("" if self.reason == CANCELLED else self.reason)
+        return f"Cancelled{by}: {why}" if why else f"Cancelled{by}"
 
 
 Proposal = Claim | End

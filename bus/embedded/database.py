@@ -22,7 +22,6 @@ CREATE TABLE IF NOT EXISTS announcements (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, key TEXT NOT NULL, {_MESSAGE}
 );
 CREATE INDEX IF NOT EXISTS announcements_by_name ON announcements (name, sequence);
-{decision_table.SCHEMA}
 """ + "".join(
     f"""
 CREATE TABLE IF NOT EXISTS stream_{stream.value} (
@@ -57,6 +56,7 @@ def connect(path: Path) -> sqlite3.Connection:
         # A commit is a promise to somebody, so it is on the disk.
         database.execute("PRAGMA synchronous=FULL")
         database.executescript(_SCHEMA)
+        decision_table.prepare(database)
     except BaseException:
         database.close()
         raise

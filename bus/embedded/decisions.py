@@ -3,14 +3,21 @@
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
+from typing import Protocol, TypeVar
 
 from bus import decision_table
 from bus.embedded.store import Store
 from bus.embedded.tide import Tide
-from bus.messages import Decision, Proposal
+from bus.messages import Decision, End, Proposal
+
+Row = TypeVar("Row")
 
 #: Decisions that a watcher is given at a time.
 _WATCH_BATCH = 500
+
+
+class _After(Protocol[Row]):
+    def __call__(self, database: sqlite3.Connection, sequence: int, limit: int) -> list[tuple[int, Row]]: ...
 
 
 class EmbeddedDecisions:
@@ -47,14 +54,22 @@ class EmbeddedDecisions:
 
     def watch(self) -> AsyncIterator[Decision]:
         """Every decision from now on."""
-        return self._watch(self._sequence)
+        return self._rows(decision_table.after, self._sequence)
 
-    async def _watch(self, sequence: int) -> AsyncGenerator[Decision, None]:
+    async def end_of(self, execution_id: str) -> End | None:
+        """The first end of an execution."""
+        return await self._store.read(lambda database: decision_table.end_of(database, execution_id))
+
+    def ends(self) -> AsyncIterator[End]:
+        """Every end, from the first."""
+        return self._rows(decision_table.ends_after, 0)
+
+    async def _rows(self, after: _After[Row], sequence: int) -> AsyncGenerator[Row, None]:
         while True:
             height = self._decided.height
-            batch = await self._store.read(partial(decision_table.after, sequence=sequence, limit=_WATCH_BATCH))
-            for _, decision in batch:
-                yield decision
+            batch = await self._store.read(partial(after, sequence=sequence, limit=_WATCH_BATCH))
+            for _, row in batch:
+                yield row
             if batch:
                 sequence = batch[-1][0]
             else:

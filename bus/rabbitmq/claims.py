@@ -7,12 +7,11 @@ from pathlib import Path
 import structlog
 
 from bus import decision_table
-from bus.messages import Decision, Position, Proposal
+from bus.messages import Decision, End, Position, Proposal
 
 log = structlog.get_logger()
 
-_SCHEMA = f"""
-{decision_table.SCHEMA}
+_SCHEMA = """
 CREATE TABLE IF NOT EXISTS place (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     stream_offset INTEGER NOT NULL,
@@ -66,6 +65,14 @@ class Claims:
         """Decisions after a sequence number."""
         return decision_table.after(self._database, sequence, limit)
 
+    def end_of(self, execution_id: str) -> End | None:
+        """The first end of an execution."""
+        return decision_table.end_of(self._database, execution_id)
+
+    def ends_after(self, sequence: int, limit: int) -> list[tuple[int, End]]:
+        """Ends after a sequence number."""
+        return decision_table.ends_after(self._database, sequence, limit)
+
     def last_sequence(self) -> int:
         """Sequence number of the newest decision."""
         return decision_table.last_sequence(self._database)
@@ -92,6 +99,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         # What a power loss takes away is read from the stream again.
         database.execute("PRAGMA synchronous=NORMAL")
         database.executescript(_SCHEMA)
+        decision_table.prepare(database)
     except BaseException:
         database.close()
         raise

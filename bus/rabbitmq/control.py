@@ -6,26 +6,33 @@ from aiormq.abc import DeliveredMessage
 from pydantic import TypeAdapter, ValidationError
 
 from bus import topology
-from bus.messages import Claim, End, Message, Proposal
+from bus.messages import CANCELLED, Claim, End, Message, Proposal
+from schemas.ids import execution_id_of
 
 #: More attempts than anybody makes, and a number that every database holds.
 _MOST_ATTEMPTS = 1_000_000
 
 
+#: Longest words that are kept of a cancel, in characters.
+_MOST_WHO = 256
+_MOST_WHY = 500
+#: Longest message id that AMQP carries.
+_MOST_ID = 255
+
+
 @dataclass(frozen=True, slots=True)
 class _Cancel:
-    """What anybody may ask for."""
+    """What anybody may ask for. The id may also be the text that the command had as its message id."""
 
     execution_id: str
+    #: Why, for people.
+    reason: str | None = None
     requested_by: str | None = None
 
 
 _CLAIM = TypeAdapter(Claim)
 _END = TypeAdapter(End)
 _CANCEL = TypeAdapter(_Cancel)
-
-#: The one reason that may come from anybody.
-CANCELLED = "cancelled"
 
 
 class MalformedRecord(ValueError):
@@ -45,7 +52,10 @@ def to_message(proposal: Proposal) -> Message:
     """The record of a proposal. The same proposal has the same message id."""
     if isinstance(proposal, Claim):
         return Message(id=f"{proposal.execution_id}:{proposal.attempt}:{proposal.nonce}", body=_CLAIM.dump_json(proposal))
-    return Message(id=f"{proposal.execution_id}:{proposal.reason}", body=_END.dump_json(proposal))
+    body = _END.dump_json(proposal)
+    if proposal.reason == CANCELLED:
+        body = _CANCEL.dump_json(_Cancel(proposal.execution_id, proposal.why, proposal.requested_by))
+    return Message(id=f"{proposal.execution_id}:{proposal.reason}", body=body)
 
 
 def parse(record: DeliveredMessage) -> Proposal | None:
@@ -64,8 +74,18 @@ def parse(record: DeliveredMessage) -> Proposal | None:
             case (topology.REPORTS, topology.END_KEY):
                 return _END.validate_json(record.body, strict=True)
             case (topology.COMMANDS, topology.CANCEL_KEY):
-                asked = _CANCEL.validate_json(record.body, strict=True)
-                return End(execution_id=asked.execution_id, reason=CANCELLED, requested_by=asked.requested_by)
+                return _end(_CANCEL.validate_json(record.body, strict=True))
         return None
     except ValidationError as error:
         raise MalformedRecord(f"{error.error_count()} mistakes in the body") from error
+
+
+def _end(asked: _Cancel) -> End:
+    if not 1 <= len(asked.execution_id) <= _MOST_ID:
+        raise MalformedRecord("no execution has such an id")
+    return End(
+        execution_id=execution_id_of(asked.execution_id),
+        reason=CANCELLED,
+        requested_by=asked.requested_by and asked.requested_by[:_MOST_WHO],
+        why=asked.reason and asked.reason[:_MOST_WHY],
+    )

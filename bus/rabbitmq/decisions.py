@@ -15,7 +15,7 @@ import structlog
 from bus import topology
 from bus.backoff import Backoff
 from bus.errors import BusClosed, BusUnavailable, Unroutable
-from bus.messages import Decision, Proposal
+from bus.messages import Decision, End, Proposal
 from bus.rabbitmq import control
 from bus.rabbitmq.claims import Claims
 from bus.rabbitmq.connection import Link
@@ -26,6 +26,8 @@ from bus.rabbitmq.stream_reader import Read, StreamGap, StreamReader
 log = structlog.get_logger()
 
 T = TypeVar("T")
+#: Rows after a sequence number, at most so many, each with its own.
+_After = Callable[[int, int], list[tuple[int, T]]]
 
 #: Seconds for a proposal to be confirmed.
 PROPOSE_LIMIT_SECONDS = 5.0
@@ -131,17 +133,25 @@ class RabbitDecisions:
 
     def watch(self) -> AsyncIterator[Decision]:
         """Every decision from now on. After a gap in the stream, those it still holds come again."""
-        return self._watch(self._sequence)
+        return self._rows(lambda claims: claims.after, self._sequence)
 
-    async def _watch(self, sequence: int) -> AsyncGenerator[Decision, None]:
+    async def end_of(self, execution_id: str) -> End | None:
+        """The first end as far as it was read."""
+        return await self._in_thread(lambda: self._known.end_of(execution_id))
+
+    def ends(self) -> AsyncIterator[End]:
+        """Every end that is known, then those that are read."""
+        return self._rows(lambda claims: claims.ends_after, 0)
+
+    async def _rows(self, of: Callable[[Claims], _After[T]], sequence: int) -> AsyncGenerator[T, None]:
         news = asyncio.Event()
         self._watching.add(news)
         try:
             while True:
                 news.clear()
-                batch = await self._in_thread(partial(self._known.after, sequence, _WATCH_BATCH))
-                for _, decision in batch:
-                    yield decision
+                batch = await self._in_thread(partial(of(self._known), sequence, _WATCH_BATCH))
+                for _, row in batch:
+                    yield row
                 if batch:
                     sequence = batch[-1][0]
                 else:

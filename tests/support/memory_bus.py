@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from bus.embedded.leases import EmbeddedLeases
 from bus.embedded.questions import EmbeddedQuestions
 from bus.errors import BusUnavailable
-from bus.messages import Batch, BusState, Claim, Decision, Lease, Message, Position, Proposal, Record, Source, StreamName
+from bus.messages import Batch, BusState, Claim, Decision, End, Lease, Message, Position, Proposal, Record, Source, StreamName
 from bus.ports import Announcements, Commands, DeadLetters, Decisions, Delivery, Leases, Questions, Streams
 
 
@@ -102,11 +102,17 @@ class MemoryDecisions:
     made: dict[tuple[str, int], Decision] = field(default_factory=dict)
     #: Every claim that was proposed, repetitions included.
     proposed: list[Proposal] = field(default_factory=list)
+    first_ends: dict[str, End] = field(default_factory=dict)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def decide(self, proposal: Proposal) -> Decision:
         """The first proposal for the attempt."""
         self.bus.check()
         self.proposed.append(proposal)
+        if isinstance(proposal, End) and proposal.execution_id not in self.first_ends:
+            self.first_ends[proposal.execution_id] = proposal
+            news, self._news = self._news, asyncio.Event()
+            news.set()
         attempt = proposal.attempt if isinstance(proposal, Claim) else 1
         return self.made.setdefault((proposal.execution_id, attempt), proposal)
 
@@ -118,6 +124,21 @@ class MemoryDecisions:
         """Those of the past; nobody here waits for new ones."""
         for decision in list(self.made.values()):
             yield decision
+
+    async def end_of(self, execution_id: str) -> End | None:
+        """The first one."""
+        return self.first_ends.get(execution_id)
+
+    async def ends(self) -> AsyncIterator[End]:
+        """All of them, then new ones."""
+        seen = 0
+        while True:
+            news = self._news
+            for end in list(self.first_ends.values())[seen:]:
+                seen += 1
+                yield end
+            if seen == len(self.first_ends):
+                await news.wait()
 
 
 @dataclass

@@ -1,7 +1,9 @@
 """Who runs what: the first proposal decides, on both buses."""
 
 import asyncio
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from uuid import uuid4
 
 from bus.messages import Claim, End
@@ -76,6 +78,44 @@ async def test_a_watcher_sees_every_decision_from_now_on_in_order(bus: Bus) -> N
         await bus.decisions.decide(end)
         assert [await soon(anext(watching)) for _ in range(6)] == [*claims, end]
         await stays_silent(anext(watching))
+
+
+async def test_everybody_hears_of_an_end_that_came_after_the_claim(buses: Buses) -> None:
+    several = [await buses.open() for _ in range(buses.most)]
+    claims = [claim(str(uuid4())) for _ in range(2)]
+    ends = [
+        End(execution_id=each.execution_id, reason="cancelled", requested_by="ana", why=f"reason {number}")
+        for number, each in enumerate(claims)
+    ]
+    for each in claims:
+        await several[0].decisions.decide(each)
+    assert await several[0].decisions.end_of(claims[0].execution_id) is None
+    assert await several[0].decisions.decide(ends[0]) == claims[0]
+    assert await several[0].decisions.decide(replace(ends[0], why="another word")) == claims[0]
+    for bus in several:
+        async with aclosing(bus.decisions.ends()) as hearing:  # type: ignore[type-var]
+            assert await soon(anext(hearing)) == ends[0], "those of before come first"
+            assert await bus.decisions.end_of(claims[0].execution_id) == ends[0]
+            assert await bus.decisions.decision_for(claims[0].execution_id, 1) == claims[0], "it changes no decision"
+            await stays_silent(anext(hearing))
+    async with AsyncExitStack() as stack:
+        hearers = [await stack.enter_async_context(aclosing(bus.decisions.ends())) for bus in several]  # type: ignore[type-var]
+        waiting = [asyncio.create_task(_two(hearing)) for hearing in hearers]
+        await several[0].decisions.decide(ends[1])
+        assert await soon(asyncio.gather(*waiting)) == [ends for _ in several], "a new one comes to who waits"
+
+
+async def _two(ends: AsyncIterator[End]) -> list[End]:
+    return [await anext(ends), await anext(ends)]
+
+
+async def test_ends_are_heard_of_again_after_a_restart(buses: Buses) -> None:
+    bus = await buses.open()
+    end = End(execution_id=str(uuid4()), reason="unconfirmed")
+    await bus.decisions.decide(end)
+    bus = await buses.reopen(bus)
+    async with aclosing(bus.decisions.ends()) as hearing:  # type: ignore[type-var]
+        assert await soon(anext(hearing)) == end
 
 
 async def test_many_decisions_at_once_are_all_made(bus: Bus) -> None:

@@ -1,5 +1,6 @@
 """What a control stream can hold, and what may become of the copy of it."""
 
+from contextlib import aclosing
 from pathlib import Path
 from uuid import uuid4
 
@@ -35,7 +36,23 @@ async def test_anybody_may_cancel_over_amqp_and_nothing_else(rabbits: Buses) -> 
         await publish(channel, topology.COMMANDS, topology.CANCEL_KEY, aio_pika.Message(body))
         with pytest.raises(aio_pika.exceptions.PublishError):
             await publish(channel, topology.COMMANDS, topology.CLAIM_KEY, aio_pika.Message(b"{}"))
-    assert await soon(bus.decisions.decide(claim(execution_id))) == End(execution_id=execution_id, reason="cancelled")
+    end = End(execution_id=execution_id, reason="cancelled", why="something of my own")
+    assert await soon(bus.decisions.decide(claim(execution_id))) == end
+
+
+async def test_a_cancel_over_amqp_after_the_claim_is_heard_of_and_malformed_ones_are_counted(rabbits: Buses) -> None:
+    bus = await rabbits.open()
+    claimed = claim(str(uuid4()))
+    await bus.decisions.decide(claimed)
+    malformed = [b"", b"[]", b'{"execution_id": 7}', b'{"execution_id": ""}', b'{"execution_id": "x", "reason": {}}']
+    async with aclosing(bus.decisions.ends()) as ends:  # type: ignore[type-var]
+        async with channel_to(rabbits.url) as channel:
+            for body in malformed:
+                await publish(channel, topology.COMMANDS, topology.CANCEL_KEY, aio_pika.Message(body))
+            body = f'{{"execution_id": "{claimed.execution_id}", "reason": "no more"}}'.encode()
+            await publish(channel, topology.COMMANDS, topology.CANCEL_KEY, aio_pika.Message(body, message_id="any"))
+        assert await soon(anext(ends)) == End(execution_id=claimed.execution_id, reason="cancelled", why="no more")
+    assert bus.decisions.malformed == len(malformed)  # type: ignore[attr-defined]
 
 
 async def test_malformed_records_are_skipped_and_counted(rabbits: Buses) -> None:

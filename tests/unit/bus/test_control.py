@@ -10,7 +10,9 @@ from pamqp.header import ContentHeader
 from bus import topology
 from bus.messages import Claim, End, Proposal
 from bus.rabbitmq import control
+from schemas.ids import execution_id_of
 
+ID = "0190a8b4-7c3e-7000-8000-0123456789ab"
 CLAIM = Claim(execution_id="x", attempt=1, epoch="e", nonce="n", digest="d")
 
 
@@ -23,8 +25,9 @@ def record(body: bytes, exchange: str, key: str) -> DeliveredMessage:
     "proposal",
     [
         CLAIM,
-        End(execution_id="x", reason="cancelled", requested_by="ana"),
-        End(execution_id="x", reason="expired"),
+        End(execution_id=ID, reason="cancelled", requested_by="ana", why="took too long"),
+        End(execution_id=ID, reason="cancelled"),
+        End(execution_id="x", reason="expired", why="a day has gone"),
     ],
 )
 def test_a_proposal_is_read_as_it_was_written(proposal: Proposal) -> None:
@@ -52,8 +55,31 @@ def test_kinds_of_later_versions_are_left_alone() -> None:
 
 
 def test_a_cancel_has_its_own_reason_whatever_its_body_says() -> None:
-    body = b'{"execution_id": "x", "reason": "expired", "more": 1}'
-    assert control.parse(record(body, topology.COMMANDS, topology.CANCEL_KEY)) == End(execution_id="x", reason="cancelled")
+    body = b'{"execution_id": "%s", "reason": "expired", "more": 1}' % ID.encode()
+    assert control.parse(record(body, topology.COMMANDS, topology.CANCEL_KEY)) == End(
+        execution_id=ID, reason="cancelled", why="expired"
+    )
+
+
+def test_a_cancel_may_name_the_message_id_that_its_command_was_published_with() -> None:
+    for message_id, execution_id in (("job-17", execution_id_of("job-17")), (ID.upper(), ID)):
+        body = b'{"execution_id": "%s"}' % message_id.encode()
+        assert control.parse(record(body, topology.COMMANDS, topology.CANCEL_KEY)) == End(
+            execution_id=execution_id, reason="cancelled"
+        )
+
+
+@pytest.mark.parametrize("body", [b'{"execution_id": ""}', b'{"execution_id": "%s"}' % (b"x" * 256), b'{"execution_id": null}'])
+def test_a_cancel_of_what_can_be_no_id_is_malformed(body: bytes) -> None:
+    with pytest.raises(control.MalformedRecord):
+        control.parse(record(body, topology.COMMANDS, topology.CANCEL_KEY))
+
+
+def test_of_what_strangers_write_only_so_much_is_kept() -> None:
+    body = b'{"execution_id": "%s", "reason": "%s", "requested_by": "%s"}' % (ID.encode(), b"y" * 9_000, b"z" * 9_000)
+    end = control.parse(record(body, topology.COMMANDS, topology.CANCEL_KEY))
+    assert isinstance(end, End)
+    assert (end.why, end.requested_by) == ("y" * 500, "z" * 256)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_the_first_of_an_attempts_claims_and_the_executions_ends_decides(order: 
 
 def test_who_proposed_an_end_learns_of_the_claim_that_came_before_it() -> None:
     database = sqlite3.connect(":memory:")
-    database.executescript(decision_table.SCHEMA)
+    decision_table.prepare(database)
     claims = [Claim(execution_id="a", attempt=attempt, epoch="e", nonce="n", digest="d") for attempt in (1, 2)]
     end = End(execution_id="a", reason="cancelled", requested_by="ana")
     try:
@@ -61,5 +61,51 @@ def test_who_proposed_an_end_learns_of_the_claim_that_came_before_it() -> None:
         decision_table.apply(database, end)
         assert decision_table.answer(database, end) == claims[1]
         assert decision_table.find(database, "a", 3) == end
+        assert decision_table.end_of(database, "a") == end
     finally:
         database.close()
+
+
+@given(st.lists(CLAIMS | ENDS, max_size=12), st.integers(1, 3))
+def test_the_first_end_of_each_execution_is_found_whether_or_not_it_decides(order: list[Proposal], limit: int) -> None:
+    database = sqlite3.connect(":memory:")
+    decision_table.prepare(database)
+    try:
+        first: dict[str, End] = {}
+        for proposal in order:
+            decision_table.apply(database, proposal)
+            if isinstance(proposal, End):
+                first.setdefault(proposal.execution_id, proposal)
+        found: list[End] = []
+        sequence = 0
+        while batch := decision_table.ends_after(database, sequence, limit):
+            sequence = batch[-1][0]
+            found += [end for _, end in batch]
+        assert found == list(first.values())
+        assert [decision_table.end_of(database, name) for name in "ab"] == [first.get(name) for name in "ab"]
+    finally:
+        database.close()
+
+
+def test_a_table_of_an_earlier_version_learns_to_keep_why() -> None:
+    database = sqlite3.connect(":memory:")
+    database.executescript(decision_table.SCHEMA.replace(" why TEXT,", ""))
+    end = End(execution_id="a", reason="cancelled", why="took too long")
+    try:
+        for _ in range(2):
+            decision_table.prepare(database)
+        decision_table.apply(database, end)
+        assert decision_table.end_of(database, "a") == end
+    finally:
+        database.close()
+
+
+def test_an_end_says_who_and_why_in_words() -> None:
+    def told(**fields: str) -> str:
+        return End(**{"execution_id": "a", "reason": "cancelled"} | fields).told
+
+    assert told(requested_by="ana", why="took too long") == "Cancelled by ana: took too long"
+    assert told(requested_by="ana") == "Cancelled by ana"
+    assert told(why="took too long") == "Cancelled: took too long"
+    assert told() == "Cancelled"
+    assert told(reason="unconfirmed") == "Cancelled: unconfirmed"
