@@ -41,9 +41,13 @@ class Container:
         self.name = name
         #: Bytes of each stream that were read so far, over all steps.
         self.written = dict.fromkeys(StreamName, 0)
-        #: Set when the runner stops: who watches lets go, and what runs, runs on for the next life to take it up …
+        #: Set when the runner stops: who watches lets go, and what runs, runs on for the next life to take it up.
         self.detach = asyncio.Event()
-        #: … where it can; else it is stopped.
+        #: Set when somebody asked for the execution's end: what runs is stopped, and what does not run yet never does …
+        self.cancel = asyncio.Event()
+        #: … and who and why, for people.
+        self.cancellation: str | None = None
+        #: Whether what runs can be taken up by the next life; what can't is stopped when the runner stops.
         self.adoptable = True
         #: Whether there may be one to stop and to remove.
         self.may_exist = may_exist
@@ -51,10 +55,16 @@ class Container:
         self.stop_grace_seconds = 0.0
 
     async def watch(
-        self, consume: Consume, *, limit_seconds: float, on_interruption: Callable[[Interruption], Awaitable[None]]
+        self,
+        consume: Consume,
+        *,
+        limit_seconds: float,
+        may_be_cancelled: bool,
+        on_interruption: Callable[[Interruption], Awaitable[None]],
     ) -> StepEnd:
         """See the step that was started to its end; at its limit it is stopped, once ``on_interruption`` has written that down.
 
+        The same where :attr:`cancel` is set, of a step that may be cancelled. Whatever ended by itself before was not stopped.
         When this returns nothing runs in the container, and ``consume`` has read all that was written.
 
         Raises:
@@ -64,7 +74,7 @@ class Container:
         waiting = asyncio.create_task(self._engine.wait(self.name), name="wait for the program")
         exit_: Exit | None = None
         try:
-            interruption = await self._until_end(waiting, consuming, limit_seconds)
+            interruption = await self._until_end(waiting, consuming, limit_seconds, may_be_cancelled=may_be_cancelled)
             if interruption is not None:
                 await on_interruption(interruption)
                 self._log.info("stopping program", action="execution_stopping", why=interruption.value)
@@ -77,12 +87,15 @@ class Container:
         return StepEnd(exit_, interruption)
 
     async def _until_end(
-        self, waiting: asyncio.Task[Exit], consuming: asyncio.Task[None], limit_seconds: float
+        self, waiting: asyncio.Task[Exit], consuming: asyncio.Task[None], limit_seconds: float, *, may_be_cancelled: bool
     ) -> Interruption | None:
         """Wait for the program's end; what is to interrupt it, where something came first."""
         deadline = time.monotonic() + limit_seconds
         detaching = asyncio.create_task(self.detach.wait(), name="wait for a stop")
+        cancelling = asyncio.create_task(self.cancel.wait(), name="wait for a cancel")
         watched: set[asyncio.Task[object]] = {waiting, consuming, detaching}
+        if may_be_cancelled:
+            watched.add(cancelling)
         try:
             while True:
                 done, _ = await asyncio.wait(
@@ -90,6 +103,8 @@ class Container:
                 )
                 if waiting in done:
                     return None
+                if cancelling in done:
+                    return Interruption.CANCELLED
                 if detaching in done and self.adoptable:
                     raise Detached
                 if detaching in done:
@@ -100,7 +115,7 @@ class Container:
                 elif not done:
                     return Interruption.TIME_LIMIT
         finally:
-            await cancel(detaching)
+            await cancel(detaching, cancelling)
 
     async def _frames(self) -> AsyncGenerator[Frame, None]:
         async with contextlib.aclosing(self._engine.output(self.name)) as frames:

@@ -20,6 +20,8 @@ class Begun(BaseModel):
     at: Moment
     #: Why it is being stopped; ``None`` while it may run.
     interruption: Interruption | None = None
+    #: Where somebody cancelled it: who and why, for people.
+    cancellation: str | None = None
     #: Bytes that the steps before it wrote to each stream: its own output follows them in the engine's record.
     written_before: dict[StreamName, int]
 
@@ -61,9 +63,9 @@ class Course(BaseModel):
         begun = Begun(step=step, start_before=start_before, at=Moment.now(), written_before=dict(written_before))
         return self.model_copy(update={"steps": (*self.steps, begun)})
 
-    def interrupt(self, interruption: Interruption) -> "Course":
+    def interrupt(self, interruption: Interruption, cancellation: str | None = None) -> "Course":
         """The same with its last step about to be stopped."""
-        stopped = self.current.model_copy(update={"interruption": interruption})
+        stopped = self.current.model_copy(update={"interruption": interruption, "cancellation": cancellation})
         return self.model_copy(update={"steps": (*self.steps[:-1], stopped)})
 
     def end_program(self, ending: Ending) -> "Course":

@@ -25,6 +25,7 @@ from runner.identity import Identity
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.steps import Step
+from runner.waiting import finished
 from schemas.reasons import Reason
 
 log = structlog.get_logger()
@@ -102,7 +103,9 @@ class DockerEngine:
         for _ in range(2):
             try:
                 async with self._connection.call("creating a container", _HEAVY_CALL_SECONDS) as docker:
-                    return (await docker.containers.create(body, name=spec.name)).id
+                    # A container that is made after its removal would stay.
+                    created = await finished(docker.containers.create(body, name=spec.name))
+                    return created.id
             except DockerError as error:
                 if error.status != _CONFLICT:
                     raise create_refused(error, spec, body["Image"]) from error

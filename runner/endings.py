@@ -21,12 +21,15 @@ _NOT_STARTED = re.compile(
 
 #: What ``act_after`` is told where the program did not end by itself; the words of ``timeout`` and of the shell.
 _EXIT_TIMEOUT = 124
+_EXIT_TERMINATED = 143
 
 
 class Interruption(StrEnum):
     """Why the runner stopped a program."""
 
     TIME_LIMIT = "time_limit"
+    #: Somebody asked for it.
+    CANCELLED = "cancelled"
     #: And nobody could have taken the program up.
     RUNNER_STOPPED = "runner_stopped"
 
@@ -57,10 +60,28 @@ def interrupted_by_restart() -> Ending:
     )
 
 
-def not_let_run(exit_: Exit | None, *, interruption: Interruption | None, limit_seconds: float) -> Ending | None:
-    """The ending of an execution whose ``act_before`` ended like this; ``None`` where the program may run."""
+def cancelled(message: str | None, exit_: Exit | None = None) -> Ending:
+    """The ending of what somebody asked to end; ``exit_`` is the program's, where it was started and its container is there."""
+    return Ending(
+        status=Status.CANCELLED,
+        exit_code=None if exit_ is None else exit_.code,
+        oom_killed=exit_ is not None and exit_.oom_killed,
+        reason=Reason.CANCELLED,
+        message=message or "Cancelled",
+    )
+
+
+def not_let_run(
+    exit_: Exit | None, *, interruption: Interruption | None, limit_seconds: float, cancellation: str | None = None
+) -> Ending | None:
+    """The ending of an execution whose ``act_before`` ended like this; ``None`` where the program may run.
+
+    ``cancellation`` says who cancelled it and why, where somebody did.
+    """
     if interruption is None and exit_ is not None and exit_.code == 0:
         return None
+    if interruption is Interruption.CANCELLED:
+        return cancelled(cancellation)
     if interruption is Interruption.TIME_LIMIT:
         what = f"did not end within {limit_seconds:g} s (action_timeout_seconds)"
     elif exit_ is None:
@@ -80,14 +101,26 @@ def exit_code_for_action(ending: Ending) -> int | None:
     """The EXIT_CODE that ``act_after`` is told; ``None`` where there is nothing left that it could run in."""
     if ending.status is Status.TIMEOUT:
         return _EXIT_TIMEOUT
+    if ending.status is Status.CANCELLED and ending.exit_code is not None:
+        return _EXIT_TERMINATED
     return ending.exit_code
 
 
-def ran(exit_: Exit | None, *, interruption: Interruption | None, memory_bytes: int, stderr: bytes | None) -> Ending:
+def ran(
+    exit_: Exit | None,
+    *,
+    interruption: Interruption | None,
+    memory_bytes: int,
+    stderr: bytes | None,
+    cancellation: str | None = None,
+) -> Ending:
     """The ending of a program that was started.
 
-    ``exit_`` is ``None`` where its container vanished; ``stderr`` is what it wrote there, where that is short.
+    ``exit_`` is ``None`` where its container vanished; ``stderr`` is what it wrote there, where that is short;
+    ``cancellation`` says who cancelled it and why, where somebody did.
     """
+    if interruption is Interruption.CANCELLED:
+        return cancelled(cancellation, exit_)
     if exit_ is None:
         return Ending(
             status=Status.FAILED,

@@ -20,6 +20,10 @@ class Interrupted(RunnerError):
     """Something else happened first, so the work was given up."""
 
 
+class Cancelled(RunnerError):
+    """Somebody asked for the execution's end before its program was started."""
+
+
 class Detached(RunnerError):
     """The runner stops and lets go of a program, which runs on."""
 

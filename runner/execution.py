@@ -9,12 +9,14 @@ from typing import Any
 import structlog
 
 from bus.backoff import Backoff
+from bus.messages import CANCELLED, End
 from runner.container import Container
 from runner.course import Course
-from runner.endings import Ending, interrupted_by_restart, never_ran
+from runner.endings import Ending, cancelled, interrupted_by_restart, never_ran
 from runner.engine import Prepared, Spec
 from runner.errors import (
     AlreadyStarted,
+    Cancelled,
     CannotRun,
     ContainerGone,
     Detached,
@@ -70,6 +72,7 @@ class Execution:
         self._reports = Reports(claimed, surroundings.identity)
         #: Of its container.
         self.name = container_name(*claimed.key)
+        #: Set when whoever prepares the program shall leave off, because the runner stops or somebody cancelled it.
         self._do_not_start = asyncio.Event()
         self._started_at = claimed.started_at
         self._program_id = claimed.program_id or routable_program_id(claimed.command.program_id)
@@ -83,6 +86,28 @@ class Execution:
     def seconds_to_let_go(self) -> float:
         """Seconds that :meth:`detach` may take: what nobody can take up is stopped and cleared away."""
         return 0.0 if self._container.adoptable else self._container.stop_grace_seconds + _CLEARING_SECONDS
+
+    @property
+    def execution_id(self) -> str:
+        """Which execution it is an attempt of."""
+        return self._claimed.execution_id
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody asked for its end."""
+        return self._container.cancel.is_set()
+
+    def cancel(self, end: End) -> None:
+        """Somebody asked for its end: what was not started never is, and what runs is stopped. Safe to repeat.
+
+        An end of another kind is none for what was claimed before it came.
+        """
+        if end.reason != CANCELLED or self.is_cancelled:
+            return
+        self._log.info("execution cancelled", action="execution_cancelled", requested_by=end.requested_by, why=end.why)
+        self._container.cancellation = end.told
+        self._container.cancel.set()
+        self._do_not_start.set()
 
     def do_not_start(self) -> None:
         """If the program was not started yet, leave it to the next life of this runner."""
@@ -111,6 +136,8 @@ class Execution:
         except Detached:
             self._log.info("program left running for the next start", action="execution_detached")
             return Fate.DETACHED
+        except Cancelled:
+            await self._end(_outcome(cancelled(self._container.cancellation)))
         except CannotRun as error:
             await self._end(_outcome(never_ran(error)))
         except AlreadyStarted:
@@ -141,7 +168,10 @@ class Execution:
             summary.model_copy(update={"truncated": True})
             for summary in (self._claimed.stdout, self._claimed.stderr)
         )
-        await self._end(Outcome(ending=interrupted_by_restart(), pieces=[], stdout=out, stderr=err))
+        course = self._claimed.course
+        had_ended = course is not None and course.ending is not None
+        ending = cancelled(self._container.cancellation) if self.is_cancelled and not had_ended else interrupted_by_restart()
+        await self._end(Outcome(ending=ending, pieces=[], stdout=out, stderr=err))
 
     async def clean_up(self) -> None:
         """Remove the container, trying until Docker has done it, and forget the claim."""
@@ -151,6 +181,8 @@ class Execution:
     async def _from_the_start(self) -> Outcome:
         catalogue, program = await find_program(self._claimed.command.program_id, self._around.catalogues)
         self._program_id = program.id
+        if self.is_cancelled:
+            raise Cancelled
         if not program.enabled:
             raise CannotRun(Reason.DISABLED, f"Program '{self._claimed.command.program_id}' is disabled")
         spec = await self._plan(catalogue, program)
@@ -225,9 +257,14 @@ class Execution:
 
     async def _prepare(self, spec: Spec) -> Prepared:
         self._container.may_exist = True
-        prepared = await unless(self._do_not_start, self._prepare_patiently(spec))
-        if self._do_not_start.is_set():
-            raise Interrupted
+        try:
+            prepared = await unless(self._do_not_start, self._prepare_patiently(spec))
+            if self._do_not_start.is_set():
+                raise Interrupted
+        except (Interrupted, CannotRun):
+            if self.is_cancelled:
+                raise Cancelled from None
+            raise
         return prepared
 
     async def _prepare_patiently(self, spec: Spec) -> Prepared:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -123,6 +124,7 @@ class Runner:
                     group.create_task(self._outbox.run(), name="tell what is in the outbox"),
                     group.create_task(self._presence.run(), name="keep the lease"),
                     group.create_task(self._answering(), name="answer questions"),
+                    group.create_task(self._hear_of_ends(), name="hear of cancels"),
                 ]
                 try:
                     await self._recover(group)
@@ -155,11 +157,20 @@ class Runner:
             if leftover.was_started:
                 self._begin(life, group, taken_up=True)
                 continue
-            await unless(self._stopping, self._slots.wait_free())
+            await self._wait_for_slot(life)
             if await self._is_ours(leftover.claimed):
                 self._begin(life, group)
             else:
                 await life.clean_up()
+
+    async def _wait_for_slot(self, life: Execution) -> None:
+        """Wait until there is room for it, or it needs none, because it was cancelled."""
+        while self._slots.free == 0:
+            await self._hear_of_end(life)
+            if life.is_cancelled:
+                return
+            with suppress(TimeoutError):
+                await unless(self._stopping, asyncio.wait_for(self._slots.wait_free(), _LOOK_AGAIN_SECONDS))
 
     # Taking commands
 
@@ -282,6 +293,32 @@ class Runner:
         except BusUnavailable as error:
             log.warning("could not stop taking commands", action="stop_taking_failed", error=str(error))
 
+    # Cancels
+
+    async def _hear_of_ends(self) -> None:
+        """Tell the executions in hand of their ends, for ever. One that begins later asks for itself."""
+        backoff = Backoff()
+        while True:
+            try:
+                async for end in self._bus.decisions.ends():
+                    backoff.reset()
+                    for life in self._lives.values():
+                        if life.execution_id == end.execution_id:
+                            life.cancel(end)
+            except BusUnavailable as error:
+                log.warning("cancels are heard of later", action="cancels_delayed", error=str(error))
+            await backoff.pause()
+
+    async def _hear_of_end(self, life: Execution) -> None:
+        """Tell it of an end that came before it was in hand. Where the bus can't say now, :meth:`_hear_of_ends` will."""
+        try:
+            end = await self._bus.decisions.end_of(life.execution_id)
+        except BusUnavailable as error:
+            log.warning("cancels are heard of later", action="cancels_delayed", error=str(error))
+            return
+        if end is not None:
+            life.cancel(end)
+
     # Running them
 
     def _begin(self, life: Execution, group: asyncio.TaskGroup, *, taken_up: bool = False) -> None:
@@ -292,6 +329,8 @@ class Runner:
 
     async def _live(self, life: Execution, *, taken_up: bool) -> None:
         try:
+            # It is among those that hear of ends by now, so none is missed in between.
+            await self._hear_of_end(life)
             fate = await (life.go_on() if taken_up else life.run())
         finally:
             self._slots.give_back()

@@ -11,7 +11,7 @@ from runner.container import Container, StepEnd
 from runner.course import Begun, Course
 from runner.endings import Ending, Interruption, exit_code_for_action, not_let_run, ran
 from runner.engine import NEVER, Engine, Frame
-from runner.errors import CannotRun, Detached, EngineUnavailable
+from runner.errors import Cancelled, CannotRun, Detached, EngineUnavailable
 from runner.lines import HUB, Lines
 from runner.output import Capture, Piece, pump
 from runner.parting import Part, after
@@ -72,12 +72,16 @@ class StepByStep:
 
         Raises:
             CannotRun: the program was not started.
+            Cancelled: neither was it, because somebody asked for its end.
             Detached: the runner stops; what runs, runs on.
         """
         if self._comes(Step.BEFORE):
             end = await self._take(Step.BEFORE)
             refusal = not_let_run(
-                end.exit, interruption=end.interruption, limit_seconds=self._course.limit_seconds(Step.BEFORE)
+                end.exit,
+                interruption=end.interruption,
+                limit_seconds=self._course.limit_seconds(Step.BEFORE),
+                cancellation=self._course.current.cancellation,
             )
             if refusal is not None:
                 return Outcome(ending=refusal, pieces=[], stdout=StreamSummary(), stderr=StreamSummary())
@@ -101,6 +105,7 @@ class StepByStep:
             interruption=end.interruption,
             memory_bytes=self._course.memory_bytes,
             stderr=self._capture.short_content(StreamName.STDERR),
+            cancellation=self._course.current.cancellation,
         )
 
     async def _act_after(self, ending: Ending) -> None:
@@ -149,6 +154,8 @@ class StepByStep:
         end = await self._container.watch(
             consume,
             limit_seconds=self._left(taken_up, step),
+            # What has ended stays as it ended; tidying up after it has its own limit.
+            may_be_cancelled=step is not Step.AFTER and begun.interruption is None,
             on_interruption=self._interrupted,
         )
         return StepEnd(end.exit, begun.interruption or end.interruption)
@@ -176,6 +183,8 @@ class StepByStep:
         return found is not None and found.last_start == begun.start_before
 
     async def _start(self, step: Step, exit_code: int) -> None:
+        if self._container.cancel.is_set() and step is not Step.AFTER:
+            raise Cancelled
         try:
             await self._engine.start(self._container.name, step, exit_code=exit_code)
         except EngineUnavailable as error:
@@ -195,7 +204,8 @@ class StepByStep:
                 await backoff.pause()
 
     async def _interrupted(self, interruption: Interruption) -> None:
-        self._course = self._course.interrupt(interruption)
+        said = self._container.cancellation if interruption is Interruption.CANCELLED else None
+        self._course = self._course.interrupt(interruption, said)
         await self._witness.course(self._course)
 
     def _parts(self) -> list[Part]:

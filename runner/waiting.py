@@ -29,6 +29,17 @@ async def unless(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
         await cancel(task, signal)
 
 
+async def finished(work: Coroutine[Any, Any, T], seconds: float = 10.0) -> T:
+    """The result of ``work``. Who is cancelled waits so many seconds for it all the same: it is not left half done."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=seconds)
+        await cancel(task)
+        raise
+
+
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks and wait until they are gone. What they raise was either collected before or is of no interest."""
     for task in tasks:

@@ -42,6 +42,8 @@ class Reason(StrEnum):
     EXIT_CODE = "exit_code"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
+    #: Somebody asked for its end; the message says who and why.
+    CANCELLED = "cancelled"
     #: The program could not be started: its interpreter is missing from the image, or Docker refused it.
     START_FAILED = "start_failed"
     DOCKER_UNAVAILABLE = "docker_unavailable"
@@ -81,6 +83,7 @@ _CATEGORIES = {
     Reason.EXIT_CODE: Category.EXECUTION,
     Reason.TIMEOUT: Category.EXECUTION,
     Reason.OUT_OF_MEMORY: Category.EXECUTION,
+    Reason.CANCELLED: Category.EXECUTION,
     Reason.START_FAILED: Category.EXECUTION,
     Reason.DOCKER_UNAVAILABLE: Category.SYSTEM,
     Reason.PERMISSION_DENIED: Category.SYSTEM,

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from runner.errors import Interrupted
-from runner.waiting import unless
+from runner.waiting import finished, unless
 
 
 async def test_work_that_is_done_first_gives_its_result() -> None:
@@ -47,3 +47,23 @@ async def test_the_work_s_error_comes_through() -> None:
 
     with pytest.raises(LookupError):
         await unless(asyncio.Event(), work())
+
+
+async def test_what_must_not_be_left_half_done_is_waited_for_a_moment() -> None:
+    done = False
+
+    async def work(seconds: float) -> str:
+        nonlocal done
+        await asyncio.sleep(seconds)
+        done = True
+        return "result"
+
+    assert await finished(work(0)) == "result"
+    for seconds, is_done in ((0.1, True), (60, False)):
+        done = False
+        waiting = asyncio.create_task(finished(work(seconds), 0.3))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert done is is_done
