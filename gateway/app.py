@@ -12,11 +12,13 @@ from aiohttp import web
 
 from bus.ports import Commands, DeadLetters, Decisions
 from gateway.bodies import MAX_BODY_BYTES
+from gateway.cancels import Cancels
 from gateway.intake import LIMIT_SECONDS, Intake
 from gateway.keyed_ids import IdempotencyKeys
 from gateway.keys import (
     ACCOUNTS,
     API_TOKENS,
+    CANCELS,
     CATALOGUES,
     CLEANUPS,
     DEAD_LETTERS,
@@ -92,6 +94,7 @@ def make_app(
     app = web.Application(middlewares=[name_request, tell_problems, authorize], client_max_size=MAX_BODY_BYTES)
     app[ACCOUNTS] = accounts
     app[API_TOKENS] = api_tokens
+    app[CANCELS] = Cancels(decisions, limit_seconds=accept_limit_seconds)
     app[CATALOGUES] = catalogues
     app[CLEANUPS] = cleanups
     app[DEAD_LETTERS] = dead_letters

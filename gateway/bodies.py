@@ -30,6 +30,15 @@ class ExecuteBody(BaseModel):
     idempotency_key: str | None = Field(default=None, pattern=KEY_PATTERN)
 
 
+class CancelBody(BaseModel):
+    """What ``POST /executions/{id}/cancel`` takes, where it has a body at all. Fields that are not known are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    #: Why, for people.
+    reason: str | None = Field(default=None, max_length=500)
+
+
 class LoginBody(BaseModel):
     """What ``POST /auth/login`` takes. Fields that are not known are ignored."""
 
@@ -70,6 +79,11 @@ async def read_body(request: web.Request, shape: type[Body]) -> Body:
     except TimeoutError as error:
         raise Refused(problems.body_too_slow()) from error
     return _parse(body, shape)
+
+
+async def read_optional_body(request: web.Request, shape: type[Body]) -> Body:
+    """The same, where a request without a body means the defaults."""
+    return await read_body(request, shape) if request.body_exists else shape()
 
 
 def _parse(body: bytes, shape: type[Body]) -> Body:

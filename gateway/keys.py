@@ -5,9 +5,10 @@ from typing import Any
 from aiohttp import web
 
 from bus.ports import DeadLetters
+from gateway.cancels import Cancels
 from gateway.intake import Intake
 from gateway.lookup import Lookup
-from gateway.policies import Policies
+from gateway.policies import Caller, Policies
 from gateway.ports import Accounts, ApiTokens, Catalogues, Cleanups, Fleet, Health, View
 from gateway.throttle import Throttle
 from gateway.tokens import Tokens
@@ -15,6 +16,7 @@ from gateway.waits import Waits
 
 ACCOUNTS = web.AppKey[Accounts]("accounts")
 API_TOKENS = web.AppKey[ApiTokens]("api_tokens")
+CANCELS = web.AppKey("cancels", Cancels)
 CATALOGUES = web.AppKey[Catalogues]("catalogues")
 CLEANUPS = web.AppKey[Cleanups]("cleanups")
 DEAD_LETTERS = web.AppKey[DeadLetters]("dead_letters")
@@ -35,5 +37,7 @@ WAITS = web.AppKey("waits", Waits)
 
 #: Names the request in logs and problems.
 REQUEST_ID = web.RequestKey("request_id", str)
+#: Who makes the request; absent on open routes.
+CALLER = web.RequestKey("caller", Caller)
 #: Whose token came with the request, ``user`` or ``user/name of a long-lived token``; absent on open routes.
 USERNAME = web.RequestKey("username", str)

@@ -12,7 +12,7 @@ from gateway import problems, token_problems
 from gateway.answers import problem_answer
 from gateway.bodies import MAX_BODY_BYTES
 from gateway.errors import FleetBusy, Refused, TokensUnavailable, ViewUnavailable
-from gateway.keys import API_TOKENS, POLICIES, REQUEST_ID, TOKENS, USERNAME
+from gateway.keys import API_TOKENS, CALLER, POLICIES, REQUEST_ID, TOKENS, USERNAME
 from gateway.policies import Policy, caller_of
 from gateway.problems import Problem
 from gateway.route import Handler
@@ -72,6 +72,7 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
     if policy is Policy.OPEN:
         return await handler(request)
     caller = await caller_of(request, request.app[TOKENS], request.app[API_TOKENS])
+    request[CALLER] = caller
     request[USERNAME] = caller.name
     if request.match_info.http_exception is not None:
         return await handler(request)

@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from gateway import documents
-from gateway.bodies import ExecuteBody, LoginBody, TokenBody
+from gateway.bodies import CancelBody, ExecuteBody, LoginBody, TokenBody
 from gateway.handlers import auth, containers, dead_letters, docs, executions, health, images, programs, root, stats, tokens
 from gateway.parameters import DEAD_PAGE, KEY, PAGE, READY, WAIT
 from gateway.policies import Policies, Policy
@@ -38,6 +38,16 @@ ROUTES = (
     Route("GET", "/executions/concurrent", stats.show_concurrent, _RUNS, "What runs now", {200: documents.Concurrent}),
     Route("GET", "/executions/{execution_id}", executions.show, _RUNS, "One execution", {200: documents.Record}),
     Route("GET", "/executions/{execution_id}/logs", executions.show_logs, _RUNS, "Its output", {200: documents.Logs}),
+    Route(
+        "POST",
+        "/executions/{execution_id}/cancel",
+        executions.cancel,
+        _RUNS,
+        "End it",
+        {200: documents.Record, 202: documents.Record},
+        CancelBody,
+        needs_body=False,
+    ),
     Route("GET", "/dead-letters", dead_letters.list_newest, _TOKEN, "Dead letters in pages", _DEAD, query=DEAD_PAGE),
     Route("GET", "/dead-letters/{letter_id}", dead_letters.show, _TOKEN, "One dead letter", {200: documents.DeadLetter}),
     Route(

@@ -13,6 +13,16 @@ def scope_too_small() -> Problem:
     )
 
 
+def not_yours() -> Problem:
+    """A token for running programs may only stop what was started with it."""
+    return Problem(
+        status=403,
+        slug="not-yours",
+        title="Not started with this token",
+        detail="This token may only cancel what was started with it: log in, or use a token with a wider scope",
+    )
+
+
 def too_many_tokens(most: int) -> Problem:
     """As many long-lived tokens hold as may."""
     return Problem(

@@ -4,7 +4,9 @@ One is active in the fleet, the holder of the lock. It folds nothing: it reads t
 """
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -26,10 +28,23 @@ _TRIM_EVERY = 1_000
 _REPLY_QUEUES = ("reply.", "amq.")
 
 
+async def _no_duty() -> None:
+    await asyncio.Event().wait()
+
+
 class Announcer:
     """Holds the lock where it can get it, and announces in the order of the log. An event may come twice, with the same id."""
 
-    def __init__(self, announcements: Announcements, transitions: Transitions, *, kept_behind: int = KEPT_BEHIND) -> None:
+    def __init__(
+        self,
+        announcements: Announcements,
+        transitions: Transitions,
+        *,
+        kept_behind: int = KEPT_BEHIND,
+        duty: Callable[[], Coroutine[Any, Any, None]] = _no_duty,
+    ) -> None:
+        """``duty`` is what the holder of the lock does besides, until it is cancelled."""
+        self._duty = duty
         self._announcements = announcements
         self._transitions = transitions
         self._kept_behind = kept_behind
@@ -53,7 +68,7 @@ class Announcer:
             try:
                 async with self._announcements.hold() as holder:
                     _log.info("announcing", action="announcer_holds", position=holder.position)
-                    await self._announce_after(holder.position, holder)
+                    await _first_to_end(self._announce_after(holder.position, holder), self._duty())
             except (BusUnavailable, ViewUnavailable) as error:
                 # What is wrong with the bus, the bus itself says in its state.
                 self._problem = str(error) if isinstance(error, ViewUnavailable) else None
@@ -80,6 +95,19 @@ class Announcer:
         if before >= self._trimmed_to + _TRIM_EVERY:
             await self._transitions.trim_transitions(before)
             self._trimmed_to = before
+
+
+async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
+    """Both at the same time, until one fails, which ends the other too."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _announce(holder: Holder, transition: StoredTransition) -> None:

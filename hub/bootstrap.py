@@ -24,6 +24,7 @@ from hub.ca_bundle import find_ca_bundle
 from hub.catalogues import Catalogues
 from hub.cleanups import Cleanups
 from hub.config_file import ConfigFile
+from hub.ender import Ender
 from hub.endings import Endings
 from hub.errors import SettingsError
 from hub.fleet import Fleet
@@ -197,7 +198,7 @@ async def _start_gateway(
     view: View,
 ) -> None:
     endings = Endings(view)
-    announcer = Announcer(bus.announcements, view)
+    announcer = Announcer(bus.announcements, view, duty=Ender(bus.decisions, bus.streams, view).run)
     cleanups = Cleanups(bus.streams)
     projector = Projector(
         bus.streams,

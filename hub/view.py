@@ -3,7 +3,7 @@
 import asyncio
 import queue
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -56,6 +56,9 @@ class View:
     async def remembered(self, execution_id: str) -> Remembered | None:
         """What is known of an execution by its id, for three days also after its record was removed."""
         return await self._read(partial(view_queries.remembered, execution_id=execution_id))
+    async def find_all(self, execution_ids: Iterable[str]) -> list[Execution]:
+        """Those of these executions that the view knows. At most some hundreds at once."""
+        return await self._read(partial(view_queries.find_all, execution_ids=list(execution_ids)))
 
     async def output(self, execution_id: str) -> Output:
         """What is known of an execution's output; empty where nothing is."""

@@ -1,6 +1,7 @@
 """What is asked of the view. Synchronous; each is run inside one read transaction, so it sees one state of it."""
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -45,6 +46,13 @@ def remembered(connection: sqlite3.Connection, execution_id: str) -> Remembered 
                 removed=table == "removed",
             )
     return None
+
+
+def find_all(connection: sqlite3.Connection, execution_ids: Sequence[str]) -> list[Execution]:
+    """Those of these executions that are known, in no particular order."""
+    marks = ", ".join("?" * len(execution_ids))
+    found = connection.execute(f"{_SELECT} WHERE execution_id IN ({marks})", tuple(execution_ids))
+    return [rows.execution_of(row) for row in found]
 
 
 def page(connection: sqlite3.Connection, limit: int, wanted: Wanted, before: int | None) -> Page:

@@ -6,13 +6,13 @@ from contextlib import suppress
 from aiohttp import web
 
 from bus.errors import BusUnavailable
-from gateway import problems
+from gateway import problems, token_problems
 from gateway.answers import json_answer
-from gateway.bodies import ExecuteBody, read_body
+from gateway.bodies import CancelBody, ExecuteBody, read_body, read_optional_body
 from gateway.errors import Refused, ViewUnavailable
 from gateway.intake import Accepted
 from gateway.keyed_ids import is_key
-from gateway.keys import CATALOGUES, CLEANUPS, INTAKE, LOOKUP, USERNAME, WAITS
+from gateway.keys import CALLER, CANCELS, CATALOGUES, CLEANUPS, INTAKE, LOOKUP, USERNAME, WAITS
 from gateway.page_query import next_page, page_query
 from gateway.parameters import IDEMPOTENCY_KEY
 from gateway.records import logs_of, record_of
@@ -22,6 +22,7 @@ from schemas.ids import is_execution_id
 from schemas.output import Output
 from schemas.status import Status
 from schemas.times import utc_now
+from schemas.tokens import Scope
 
 #: On the answer to a request whose key was used before.
 _REPLAYED = "Idempotency-Replayed"
@@ -89,6 +90,20 @@ async def show(request: web.Request) -> web.Response:
     """One execution."""
     execution, output = await _find(request, request.match_info["execution_id"])
     return json_answer(record_of(execution, output))
+
+
+async def cancel(request: web.Request) -> web.Response:
+    """Ask for its end: 202 with the record as it stands, or 200 where it has ended already, as whatever it ended."""
+    body = await read_optional_body(request, CancelBody)
+    execution, output = await _find(request, request.match_info["execution_id"])
+    caller = request[CALLER]
+    if caller.scope is Scope.RUN and execution.submitted_by != caller.name:
+        raise Refused(token_problems.not_yours())
+    if not execution.status.is_terminal:
+        await request.app[CANCELS].cancel(execution.execution_id, requested_by=caller.name, why=body.reason)
+        # It may have ended meanwhile, by this or by itself.
+        execution, output = await _find(request, execution.execution_id)
+    return json_answer(record_of(execution, output), status=200 if execution.status.is_terminal else 202)
 
 
 async def show_logs(request: web.Request) -> web.Response:

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from bus.messages import Claim, Decision, Message, Proposal
+from bus.messages import Claim, Decision, End, Message, Proposal
 from bus.ports import Commands, Decisions, Delivery
 from gateway.app import make_app
 from gateway.overlay import Overlay
@@ -116,6 +116,9 @@ class FakeDecisions:
 
     def watch(self) -> AsyncIterator[Decision]:
         raise AssertionError("a gateway does not watch")
+
+    def ends(self) -> AsyncIterator[End]:
+        raise AssertionError("the holder looks for ends, and a handler does not")
 
 
 class MemoryView:

@@ -26,6 +26,7 @@ RUN = {
     ("GET", "/executions/concurrent"),
     ("GET", "/executions/{execution_id}"),
     ("GET", "/executions/{execution_id}/logs"),
+    ("POST", "/executions/{execution_id}/cancel"),
 }
 #: What no long-lived token is good for.
 LOGIN = {("POST", "/auth/tokens"), ("GET", "/auth/tokens"), ("DELETE", "/auth/tokens/{token_id}")}
