@@ -115,8 +115,18 @@ def run(
     ] = None,
     config: Config = None,
 ) -> None:
-    """Run a program on the hub of this machine; its output is ours, and so is its exit status."""
+    """Run a program on the hub of this machine; its output is ours, and so is its exit status. Ctrl-C cancels it."""
     _run(client.run_program(_settings(config=config), program, parameter or [], idempotency_key=idempotency_key))
+
+
+@app.command()
+def cancel(
+    execution_id: Annotated[str, typer.Argument(help="As run, execute or the list of executions gave it.")],
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; it becomes part of the record.")] = None,
+    config: Config = None,
+) -> None:
+    """End an execution on the hub of this machine: what waits never starts, what runs is stopped."""
+    _run(client.cancel(_settings(config=config), execution_id, reason))
 
 
 @config_app.command("check")

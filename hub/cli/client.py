@@ -2,12 +2,15 @@
 
 import asyncio
 import base64
+import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
+import typer
 from yarl import URL
 
 from gateway.tokens import Tokens
@@ -16,11 +19,17 @@ from hub.bootstrap import open_accounts
 from hub.errors import HubError
 from hub.settings import Settings
 
-#: Seconds one request may wait for the end; asked again until it came.
-_WAIT_SECONDS = 60
+#: Seconds that the hub may take for one answer.
+_ANSWER_SECONDS = 75
 #: What the shell gets where the program has no exit code of its own.
 _EXIT_NOT_RUN = 125
 _EXIT_TIMEOUT = 124
+#: And where somebody cancelled it, or would not wait for its end: the shell's own word for Ctrl-C.
+_EXIT_INTERRUPTED = 130
+_NOT_ENDED = ("queued", "running")
+#: Seconds between two looks at an execution: short at first, for programs that are.
+_FIRST_PAUSE_SECONDS = 0.05
+_LAST_PAUSE_SECONDS = 0.5
 #: Seconds that the command's token lives: longer than any program may run.
 _TOKEN_SECONDS = 7 * 86400
 
@@ -29,6 +38,7 @@ async def run_program(settings: Settings, program: str, parameters: list[str], *
     """Run it, copy its output to ours, and return its exit code (124 after its time limit, 125 where it was not run).
 
     With a key that names an execution of the last 24 hours already, that one is waited for and shown.
+    Ctrl-C asks once for its end, and then waits for that; the second one leaves it alone.
 
     Raises:
         HubError: the hub does not answer, or refuses.
@@ -36,16 +46,71 @@ async def run_program(settings: Settings, program: str, parameters: list[str], *
     body: dict[str, Any] = {"program_id": program, "parameters": dict(_split(parameter) for parameter in parameters)}
     if idempotency_key is not None:
         body["idempotency_key"] = idempotency_key
-    async with connected(settings) as session:
-        record = await call(session, "POST", f"/execute?wait={_WAIT_SECONDS}", body)
-        while "exit_code" not in record or record["status"] in ("queued", "running"):
-            await asyncio.sleep(0.5)
-            record = await call(session, "GET", f"/executions/{record['execution_id']}")
+    # The id comes at once, without waiting for the end: who interrupts must know what.
+    with _interrupts() as interrupts:
+        async with connected(settings) as session:
+            execution_id = (await call(session, "POST", "/execute", body))["execution_id"]
+            record = await _until_ended(session, execution_id, interrupts)
+    if record is None:
+        return _EXIT_INTERRUPTED
     _copy(record["output"], record.get("output_encoding"), sys.stdout)
     _copy(record["error"], record.get("error_encoding"), sys.stderr)
     if record["status"] == "timeout":
         return _EXIT_TIMEOUT
+    if record["status"] == "cancelled":
+        return _EXIT_INTERRUPTED
     return _EXIT_NOT_RUN if record["exit_code"] is None else int(record["exit_code"])
+
+
+async def cancel(settings: Settings, execution_id: str, reason: str | None) -> int:
+    """Ask for an execution's end, and say where it stands.
+
+    Raises:
+        HubError: the hub does not answer, or refuses.
+    """
+    async with connected(settings) as session:
+        record = await call(session, "POST", f"/executions/{quote(execution_id, safe='')}/cancel", {"reason": reason})
+    has_ended = record["status"] not in _NOT_ENDED
+    typer.echo(f"{record['execution_id']}: {'had ended, ' if has_ended else 'is being cancelled, '}{record['status']}")
+    return 0
+
+
+async def _until_ended(
+    session: aiohttp.ClientSession, execution_id: str, interrupts: "asyncio.Queue[None]"
+) -> dict[str, Any] | None:
+    """The record of its end; ``None`` where somebody would not wait for it."""
+    pause = _FIRST_PAUSE_SECONDS
+    asked = False
+    while True:
+        record: dict[str, Any] = await call(session, "GET", f"/executions/{execution_id}")
+        if record["status"] not in _NOT_ENDED:
+            return record
+        try:
+            async with asyncio.timeout(pause):
+                await interrupts.get()
+        except TimeoutError:
+            pause = min(pause * 1.5, _LAST_PAUSE_SECONDS)
+            continue
+        if asked:
+            typer.echo(f"left alone: {execution_id}", err=True)
+            return None
+        asked = True
+        typer.echo(f"cancelling {execution_id}; press Ctrl-C again to leave it alone", err=True)
+        await call(session, "POST", f"/executions/{execution_id}/cancel", {"reason": "interrupted"})
+
+
+@contextmanager
+def _interrupts() -> Iterator["asyncio.Queue[None]"]:
+    """Each Ctrl-C as one thing in a queue, instead of this process's end."""
+    interrupts: asyncio.Queue[None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    earlier = signal.getsignal(signal.SIGINT)
+    loop.add_signal_handler(signal.SIGINT, interrupts.put_nowait, None)
+    try:
+        yield interrupts
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, earlier)
 
 
 @asynccontextmanager
@@ -57,7 +122,7 @@ async def connected(settings: Settings) -> AsyncIterator[aiohttp.ClientSession]:
     """
     address = f"http://{_reachable(settings.hub.api_host)}:{settings.hub.api_port}"
     headers = {"Authorization": f"Bearer {_token(settings)}"}
-    limit = aiohttp.ClientTimeout(total=_WAIT_SECONDS + 15, sock_connect=5)
+    limit = aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=5)
     try:
         async with aiohttp.ClientSession(address, headers=headers, timeout=limit) as session:
             yield session

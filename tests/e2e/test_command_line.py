@@ -1,8 +1,12 @@
 """The command line as its users type it."""
 
 import importlib.metadata
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +42,53 @@ def test_run_gives_the_programs_output_and_exit_status(make_hub: HubMaker) -> No
     nobody = run(hub, "run", "nobody")
     assert nobody.returncode == 1
     assert nobody.stderr == b"error: Program with ID 'nobody' not found\n"
+
+
+def test_m1_ctrl_c_cancels_what_run_started_and_cancel_ends_what_somebody_else_did(make_hub: HubMaker) -> None:
+    hub = make_hub()
+    hub.start()
+    with started(hub, "run", "sleeps", "-p", "seconds=600") as running:
+        wait_for_running(hub)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=40)
+    assert (running.returncode, out) == (130, b"")
+    assert b"press Ctrl-C again" in err
+    assert b"Cancelled by tester: interrupted" in err
+
+    with started(hub, "run", "lasts") as running:
+        (name,) = wait_for_running(hub)
+        answer = run(hub, "cancel", name, "--reason", "no more")
+        assert (answer.returncode, answer.stdout.startswith(f"{name}: is being cancelled, ".encode())) == (0, True)
+        # It takes its time to stop: the first Ctrl-C asks again, the second leaves.
+        for words in (b"press Ctrl-C again", b"left alone"):
+            running.send_signal(signal.SIGINT)
+            assert running.stderr is not None
+            assert words in running.stderr.readline()
+        assert running.wait(timeout=20) == 130
+    answer = run(hub, "cancel", "0190a8b4-7c3e-7000-8000-0123456789ab")
+    assert (answer.returncode, answer.stderr) == (1, b"error: Execution not found\n")
+
+
+@contextmanager
+def started(hub: HubProcess, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs, beside a hub."""
+    command = [sys.executable, "-m", "hub", *words, "--config", str(hub.config_path)]
+    process = subprocess.Popen(command, env=hub.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def wait_for_running(hub: HubProcess) -> list[str]:
+    """The names of the containers that run, once there are some."""
+    give_up_at = time.monotonic() + 30
+    while not (ids := hub.containers("running")):
+        assert time.monotonic() < give_up_at, hub.log()[-2000:]
+        time.sleep(0.05)
+    return [str(hub.inspect(each)["Config"]["Labels"]["io.pyexecutorhub.execution-id"]) for each in ids]
 
 
 def test_a2_run_without_a_hub_says_what_to_do(make_hub: HubMaker) -> None:

@@ -115,7 +115,7 @@ async def test_m1_a_cancel_that_is_not_confirmed_in_time_is_said_to_be_unknown(
     monkeypatch.setattr(world.decisions, "decide", decide)
     async with client_of(world.app()) as client:
         response = await client.post(f"/executions/{execution.execution_id}/cancel")
-    assert (response.status, (await response.json())["outcome"]) == (503, "unknown")
+        assert (response.status, (await response.json())["outcome"]) == (503, "unknown")
 
 
 async def test_m1_m29_a_token_for_running_cancels_what_was_started_with_it_and_nothing_else(world: World) -> None:
