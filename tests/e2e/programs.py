@@ -53,6 +53,7 @@ def write_programs(hub: HubProcess) -> None:
     hub.write_program("fails", FAILS)
     hub.write_program("stubborn", STUBBORN, timeout_seconds=2, stop_grace_seconds=1)
     hub.write_program("sleeps", SLEEPS)
+    hub.write_program("dies_hard", STUBBORN, timeout_seconds=600, stop_grace_seconds=1)
     hub.write_program("lasts", STUBBORN, timeout_seconds=600, stop_grace_seconds=30)
     hub.write_program("bytes", BYTES)
     hub.write_program("big", BIG)
