@@ -56,6 +56,7 @@ class View:
     async def remembered(self, execution_id: str) -> Remembered | None:
         """What is known of an execution by its id, for three days also after its record was removed."""
         return await self._read(partial(view_queries.remembered, execution_id=execution_id))
+
     async def find_all(self, execution_ids: Iterable[str]) -> list[Execution]:
         """Those of these executions that the view knows. At most some hundreds at once."""
         return await self._read(partial(view_queries.find_all, execution_ids=list(execution_ids)))

@@ -14,6 +14,7 @@ from bus.errors import BusUnavailable
 from bus.messages import Claim, Decision
 from bus.ports import Bus, Delivery
 from runner.answers import Answers
+from runner.cancels import Cancels
 from runner.engine import Engine
 from runner.engine_watch import EngineWatch
 from runner.errors import Interrupted
@@ -89,6 +90,7 @@ class Runner:
         )
         self._answering = partial(bus.questions.answer, identity.runner_id, Answers(engine).answer)
         self._lives: dict[asyncio.Task[None], Execution] = {}
+        self._cancels = Cancels(bus.decisions, self._lives.values)
         self._stopping = asyncio.Event()
         self._stop_limit_seconds = 0.0
         self._finished = asyncio.Event()
@@ -124,7 +126,7 @@ class Runner:
                     group.create_task(self._outbox.run(), name="tell what is in the outbox"),
                     group.create_task(self._presence.run(), name="keep the lease"),
                     group.create_task(self._answering(), name="answer questions"),
-                    group.create_task(self._hear_of_ends(), name="hear of cancels"),
+                    group.create_task(self._cancels.run(), name="hear of cancels"),
                 ]
                 try:
                     await self._recover(group)
@@ -166,7 +168,7 @@ class Runner:
     async def _wait_for_slot(self, life: Execution) -> None:
         """Wait until there is room for it, or it needs none, because it was cancelled."""
         while self._slots.free == 0:
-            await self._hear_of_end(life)
+            await self._cancels.tell(life)
             if life.is_cancelled:
                 return
             with suppress(TimeoutError):
@@ -293,32 +295,6 @@ class Runner:
         except BusUnavailable as error:
             log.warning("could not stop taking commands", action="stop_taking_failed", error=str(error))
 
-    # Cancels
-
-    async def _hear_of_ends(self) -> None:
-        """Tell the executions in hand of their ends, for ever. One that begins later asks for itself."""
-        backoff = Backoff()
-        while True:
-            try:
-                async for end in self._bus.decisions.ends():
-                    backoff.reset()
-                    for life in self._lives.values():
-                        if life.execution_id == end.execution_id:
-                            life.cancel(end)
-            except BusUnavailable as error:
-                log.warning("cancels are heard of later", action="cancels_delayed", error=str(error))
-            await backoff.pause()
-
-    async def _hear_of_end(self, life: Execution) -> None:
-        """Tell it of an end that came before it was in hand. Where the bus can't say now, :meth:`_hear_of_ends` will."""
-        try:
-            end = await self._bus.decisions.end_of(life.execution_id)
-        except BusUnavailable as error:
-            log.warning("cancels are heard of later", action="cancels_delayed", error=str(error))
-            return
-        if end is not None:
-            life.cancel(end)
-
     # Running them
 
     def _begin(self, life: Execution, group: asyncio.TaskGroup, *, taken_up: bool = False) -> None:
@@ -330,7 +306,7 @@ class Runner:
     async def _live(self, life: Execution, *, taken_up: bool) -> None:
         try:
             # It is among those that hear of ends by now, so none is missed in between.
-            await self._hear_of_end(life)
+            await self._cancels.tell(life)
             fate = await (life.go_on() if taken_up else life.run())
         finally:
             self._slots.give_back()

@@ -163,7 +163,7 @@ def credentials_rotate(config: Config = None) -> None:
 def token_create(
     name: Annotated[str, typer.Argument(help="What it is for.")],
     days: Annotated[int | None, typer.Option("--days", help="Days until it ends by itself.", min=1, max=3650)] = None,
-    scope: Annotated[Scope, typer.Option("--scope", help="run: for running programs and reading alone.")] = Scope.ALL,
+    scope: Annotated[Scope, typer.Option("--scope", help="run: for running, cancelling that, and reading.")] = Scope.ALL,
     config: Config = None,
 ) -> None:
     """Make a token and print it, this once and nothing else, so that scripts can take it."""

@@ -117,6 +117,9 @@ class FakeDecisions:
     def watch(self) -> AsyncIterator[Decision]:
         raise AssertionError("a gateway does not watch")
 
+    async def end_of(self, execution_id: str) -> End | None:
+        raise AssertionError(f"a gateway proposes, and does not only ask about {execution_id}")
+
     def ends(self) -> AsyncIterator[End]:
         raise AssertionError("the holder looks for ends, and a handler does not")
 
