@@ -1,6 +1,6 @@
 """From a run specification to the body of Docker's create call. Pure; what keeps containers in their place is in here alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,12 @@ exit 125
 """
 
 
+def _is_composes(label: str) -> bool:
+    # Compose marks what it builds as its project's. A container that inherits the mark would count as one of the project's, and
+    # go with its orphans.
+    return label.startswith("com.docker.compose.")
+
+
 def order(step: Step, exit_code: int) -> bytes:
     """What the agent reads: which step this start is for, and the program's exit code, which only ``act_after`` is told."""
     return f"{step.value} {exit_code}\n".encode()
@@ -46,12 +52,14 @@ def ca_variables() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class ImageCommand:
-    """What an image runs by itself, and as whom."""
+    """What an image runs by itself, as whom, and what it hands on."""
 
     entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
     #: Empty where the image names nobody, which means root.
     user: str = ""
+    #: Names of its labels, which its containers inherit.
+    labels: Collection[str] = ()
     #: Docker's id of the image.
     image_id: str = ""
     #: The image to create containers from, where that is one made from this one.
@@ -66,7 +74,7 @@ def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
         **(_steps(spec, image) if spec.actions else _command(spec, image)),
         **user,
         "Env": [f"{name}={value}" for name, value in env.items()],
-        "Labels": dict(spec.labels),
+        "Labels": {**dict.fromkeys(filter(_is_composes, image.labels), ""), **spec.labels},
         "Tty": False,
         "OpenStdin": bool(spec.actions),
         # Nobody else gets to give orders once the runner has gone.

@@ -91,5 +91,6 @@ def _command_of(image: dict[str, Any]) -> ImageCommand:
         entrypoint=config.get("Entrypoint") or (),
         command=config.get("Cmd") or (),
         user=config.get("User") or "",
+        labels=tuple(config.get("Labels") or ()),
         image_id=image["Id"],
     )

@@ -149,3 +149,8 @@ def test_a_program_runs_in_the_image_that_was_made_from_its_own_m36() -> None:
     body = create_body(SPEC, ImageCommand(create_from="pyexecutorhub-env:1"))
 
     assert body["Image"] == "pyexecutorhub-env:1"
+
+
+def test_a_container_of_an_image_that_compose_built_is_none_of_that_projects() -> None:
+    image = ImageCommand(labels=("com.docker.compose.project", "maintainer", "io.pyexecutorhub.managed"))
+    assert create_body(SPEC, image)["Labels"] == {"com.docker.compose.project": "", "io.pyexecutorhub.managed": "true"}
