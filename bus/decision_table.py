@@ -5,22 +5,24 @@ Both buses use it. On RabbitMQ the order is that of the control stream, and ever
 
 import sqlite3
 
-from bus.messages import Claim, Decision, End, Proposal
+from bus.messages import CANCELLED, Claim, Decision, End, Proposal
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
     execution_id TEXT NOT NULL,
-    attempt INTEGER NOT NULL,  -- 0: an end, which decides all attempts that no claim has decided
+    attempt INTEGER NOT NULL,  -- 0: an end, which decides all attempts that no claim has decided; -1: _LATE_CANCEL
     epoch TEXT, nonce TEXT, digest TEXT,
     reason TEXT, requested_by TEXT, why TEXT,
     UNIQUE (execution_id, attempt)
 );
 -- Few among the claims, and read apart.
-CREATE INDEX IF NOT EXISTS ends ON decisions (sequence) WHERE attempt = 0;
+CREATE INDEX IF NOT EXISTS ends ON decisions (sequence) WHERE attempt <= 0;
 """
 _COLUMNS = "sequence, execution_id, attempt, epoch, nonce, digest, reason, requested_by, why"
 _END = 0
+#: The first cancel, where an end of another kind came before it: that one may mean nothing to who runs the execution already.
+_LATE_CANCEL = -1
 _Row = tuple[int, str, int, str, str, str, str, str | None, str | None]
 
 
@@ -38,6 +40,15 @@ def apply(database: sqlite3.Connection, proposal: Proposal) -> bool:
             "INSERT OR IGNORE INTO decisions (execution_id, attempt, reason, requested_by, why) VALUES (?, ?, ?, ?, ?)",
             (proposal.execution_id, _END, proposal.reason, proposal.requested_by, proposal.why),
         )
+        if cursor.rowcount == 0 and proposal.reason == CANCELLED:
+            database.execute(
+                "INSERT OR IGNORE INTO decisions (execution_id, attempt, reason, requested_by, why) SELECT ?, ?, ?, ?, ?"
+                " WHERE NOT EXISTS (SELECT 1 FROM decisions WHERE execution_id = ? AND attempt = ? AND reason = ?)",
+                (
+                    *(proposal.execution_id, _LATE_CANCEL, proposal.reason, proposal.requested_by, proposal.why),
+                    *(proposal.execution_id, _END, CANCELLED),
+                ),
+            )
     else:
         cursor = database.execute(
             "INSERT OR IGNORE INTO decisions (execution_id, attempt, epoch, nonce, digest) SELECT ?, ?, ?, ?, ?"
@@ -62,7 +73,8 @@ def find(database: sqlite3.Connection, execution_id: str, attempt: int) -> Decis
 def answer(database: sqlite3.Connection, proposal: Proposal) -> Decision | None:
     """What to tell who proposed this: the decision, or ``None`` where the proposal is not in the order yet.
 
-    For a claim, the decision for its attempt. For an end, the newest claim that came before it, else the end.
+    For a claim, the decision for its attempt. For an end, the newest claim that came before it, else the first end. A cancel is
+    in the order only where there is a cancel.
     """
     if isinstance(proposal, Claim):
         return find(database, proposal.execution_id, proposal.attempt)
@@ -70,31 +82,33 @@ def answer(database: sqlite3.Connection, proposal: Proposal) -> Decision | None:
         f"SELECT {_COLUMNS} FROM decisions WHERE execution_id = ? ORDER BY attempt DESC",  # noqa: S608
         (proposal.execution_id,),
     ).fetchall()
-    return _decision(rows[0]) if rows and rows[-1][2] == _END else None
+    ends = [row for row in rows if row[2] <= _END]
+    is_there = any(row[6] == CANCELLED for row in ends) if proposal.reason == CANCELLED else bool(ends)
+    return _decision(rows[0]) if is_there else None
 
 
 def after(database: sqlite3.Connection, sequence: int, limit: int) -> list[tuple[int, Decision]]:
     """Decisions after a sequence number, with theirs, in the order they were made."""
     rows = database.execute(
-        f"SELECT {_COLUMNS} FROM decisions WHERE sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM decisions WHERE sequence > ? AND attempt >= {_END} ORDER BY sequence LIMIT ?",  # noqa: S608
         (sequence, limit),
     )
     return [(row[0], _decision(row)) for row in rows]
 
 
 def end_of(database: sqlite3.Connection, execution_id: str) -> End | None:
-    """The first end of an execution, whether or not a claim came before it."""
+    """The first cancel of an execution, else its first end of another kind; whether or not a claim came before it."""
     row = database.execute(
-        f"SELECT {_COLUMNS} FROM decisions WHERE execution_id = ? AND attempt = ?",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM decisions WHERE execution_id = ? AND attempt <= ? ORDER BY attempt LIMIT 1",  # noqa: S608
         (execution_id, _END),
     ).fetchone()
     return None if row is None else _end(row)
 
 
 def ends_after(database: sqlite3.Connection, sequence: int, limit: int) -> list[tuple[int, End]]:
-    """First ends of executions after a sequence number, with theirs, in order."""
+    """First ends and first cancels of executions after a sequence number, with theirs, in order."""
     rows = database.execute(
-        f"SELECT {_COLUMNS} FROM decisions WHERE attempt = {_END} AND sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
+        f"SELECT {_COLUMNS} FROM decisions WHERE attempt <= {_END} AND sequence > ? ORDER BY sequence LIMIT ?",  # noqa: S608
         (sequence, limit),
     )
     return [(row[0], _end(row)) for row in rows]
@@ -108,7 +122,7 @@ def last_sequence(database: sqlite3.Connection) -> int:
 
 def _decision(row: _Row) -> Decision:
     _, execution_id, attempt, epoch, nonce, digest, *_ = row
-    if attempt == _END:
+    if attempt <= _END:
         return _end(row)
     return Claim(execution_id=execution_id, attempt=attempt, epoch=epoch, nonce=nonce, digest=digest)
 

@@ -99,10 +99,13 @@ class Decisions(Protocol):
         """Every decision that is made from now on, in order."""
 
     async def end_of(self, execution_id: str) -> End | None:
-        """The first end of an execution as far as it is known here, also where a claim came before it."""
+        """The first cancel of an execution, else its first end of another kind, as far as it is known here.
+
+        Also where a claim came before it.
+        """
 
     def ends(self) -> AsyncIterator[End]:
-        """The first end of each execution that has one: all that are known, then new ones as they come, in order.
+        """The first end and the first cancel of each execution: all that are known, then new ones as they come, in order.
 
         Also those that decide nothing, because a claim came before them: whoever runs the execution is to hear of them. One
         may come twice.

@@ -11,7 +11,21 @@ from dataclasses import dataclass, field
 from bus.embedded.leases import EmbeddedLeases
 from bus.embedded.questions import EmbeddedQuestions
 from bus.errors import BusUnavailable
-from bus.messages import Batch, BusState, Claim, Decision, End, Lease, Message, Position, Proposal, Record, Source, StreamName
+from bus.messages import (
+    CANCELLED,
+    Batch,
+    BusState,
+    Claim,
+    Decision,
+    End,
+    Lease,
+    Message,
+    Position,
+    Proposal,
+    Record,
+    Source,
+    StreamName,
+)
 from bus.ports import Announcements, Commands, DeadLetters, Decisions, Delivery, Leases, Questions, Streams
 
 
@@ -102,15 +116,17 @@ class MemoryDecisions:
     made: dict[tuple[str, int], Decision] = field(default_factory=dict)
     #: Every claim that was proposed, repetitions included.
     proposed: list[Proposal] = field(default_factory=list)
-    first_ends: dict[str, End] = field(default_factory=dict)
+    #: By execution, and whether it is a cancel.
+    first_ends: dict[tuple[str, bool], End] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def decide(self, proposal: Proposal) -> Decision:
         """The first proposal for the attempt."""
         self.bus.check()
         self.proposed.append(proposal)
-        if isinstance(proposal, End) and proposal.execution_id not in self.first_ends:
-            self.first_ends[proposal.execution_id] = proposal
+        name = (proposal.execution_id, proposal.reason == CANCELLED) if isinstance(proposal, End) else None
+        if isinstance(proposal, End) and name is not None and name not in self.first_ends:
+            self.first_ends[name] = proposal
             news, self._news = self._news, asyncio.Event()
             news.set()
         attempt = proposal.attempt if isinstance(proposal, Claim) else 1
@@ -127,7 +143,7 @@ class MemoryDecisions:
 
     async def end_of(self, execution_id: str) -> End | None:
         """The first one."""
-        return self.first_ends.get(execution_id)
+        return self.first_ends.get((execution_id, True)) or self.first_ends.get((execution_id, False))
 
     async def ends(self) -> AsyncIterator[End]:
         """All of them, then new ones."""

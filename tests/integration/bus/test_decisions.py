@@ -109,6 +109,16 @@ async def _two(ends: AsyncIterator[End]) -> list[End]:
     return [await anext(ends), await anext(ends)]
 
 
+async def test_a_cancel_after_another_kind_of_end_is_heard_of_too(bus: Bus) -> None:
+    claimed = claim(str(uuid4()))
+    withdrawn = End(execution_id=claimed.execution_id, reason="unconfirmed")
+    cancelled = End(execution_id=claimed.execution_id, reason="cancelled")
+    async with aclosing(bus.decisions.ends()) as hearing:  # type: ignore[type-var]
+        assert [await soon(bus.decisions.decide(proposal)) for proposal in (claimed, withdrawn, cancelled)] == [claimed] * 3
+        assert await soon(_two(hearing)) == [withdrawn, cancelled]
+    assert await bus.decisions.end_of(claimed.execution_id) == cancelled
+
+
 async def test_ends_are_heard_of_again_after_a_restart(buses: Buses) -> None:
     bus = await buses.open()
     end = End(execution_id=str(uuid4()), reason="unconfirmed")

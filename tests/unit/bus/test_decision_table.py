@@ -67,22 +67,51 @@ def test_who_proposed_an_end_learns_of_the_claim_that_came_before_it() -> None:
 
 
 @given(st.lists(CLAIMS | ENDS, max_size=12), st.integers(1, 3))
-def test_the_first_end_of_each_execution_is_found_whether_or_not_it_decides(order: list[Proposal], limit: int) -> None:
+def test_the_first_end_and_the_first_cancel_of_each_execution_are_found_whether_or_not_they_decide(
+    order: list[Proposal], limit: int
+) -> None:
     database = sqlite3.connect(":memory:")
     decision_table.prepare(database)
     try:
         first: dict[str, End] = {}
+        wanted: list[End] = []
+        cancelled: dict[str, End] = {}
         for proposal in order:
             decision_table.apply(database, proposal)
             if isinstance(proposal, End):
-                first.setdefault(proposal.execution_id, proposal)
+                is_cancel = proposal.reason == "cancelled"
+                is_first = first.setdefault(proposal.execution_id, proposal) is proposal
+                if is_cancel:
+                    is_first = cancelled.setdefault(proposal.execution_id, proposal) is proposal
+                if is_first:
+                    wanted.append(proposal)
         found: list[End] = []
         sequence = 0
         while batch := decision_table.ends_after(database, sequence, limit):
             sequence = batch[-1][0]
             found += [end for _, end in batch]
-        assert found == list(first.values())
-        assert [decision_table.end_of(database, name) for name in "ab"] == [first.get(name) for name in "ab"]
+        assert found == wanted
+        assert [decision_table.end_of(database, name) for name in "ab"] == [(first | cancelled).get(name) for name in "ab"]
+    finally:
+        database.close()
+
+
+def test_a_cancel_after_another_kind_of_end_is_not_lost_and_changes_no_decision() -> None:
+    database = sqlite3.connect(":memory:")
+    decision_table.prepare(database)
+    claim = Claim(execution_id="a", attempt=1, epoch="e", nonce="n", digest="d")
+    lost = End(execution_id="a", reason="unconfirmed")
+    cancel = End(execution_id="a", reason="cancelled", requested_by="ana")
+    try:
+        for proposal in (claim, lost):
+            decision_table.apply(database, proposal)
+        assert decision_table.answer(database, lost) == claim
+        assert decision_table.answer(database, cancel) is None, "it must be proposed to be heard of"
+        decision_table.apply(database, cancel)
+        assert decision_table.answer(database, cancel) == claim
+        assert decision_table.end_of(database, "a") == cancel
+        assert (decision_table.find(database, "a", 1), decision_table.find(database, "a", 2)) == (claim, lost)
+        assert [decision for _, decision in decision_table.after(database, 0, 9)] == [claim, lost]
     finally:
         database.close()
 

@@ -93,6 +93,11 @@ async def test_only_a_cancel_stops_what_runs_and_any_other_end_does_not(hub: Hub
         await hub.is_running(execution_id)
         await cancel(hub, execution_id, reason="command_lost")
         assert (await hub.ended(execution_id)).status is Status.COMPLETED
+        other = await hub.submit(sleep=60)
+        await hub.is_running(other)
+        await cancel(hub, other, reason="unconfirmed")
+        await cancel(hub, other)
+        assert is_cancelled(await hub.ended(other, within_seconds=5))
 
 
 async def test_a_cancel_of_what_has_ended_changes_nothing_m1(hub: Hub) -> None:
@@ -122,14 +127,15 @@ async def test_a_cancel_that_races_with_the_programs_end_leaves_one_terminal_eve
 
     async def race(number: int) -> Status:
         execution_id = await hub.submit(sleep=0.3)
-        # From well before its start to well after its end.
-        await asyncio.sleep(number * 0.012)
+        await claimed(hub, execution_id)
+        # From about its start to well after its end.
+        await asyncio.sleep(number * 0.02)
         await cancel(hub, execution_id)
         return (await hub.ended(execution_id)).status  # one alone
 
     async with hub.runner():
         await hub.ended(await hub.submit())
-        statuses = await asyncio.gather(*(race(number) for number in range(2, 52)))
+        statuses = await asyncio.gather(*(race(number) for number in range(50)))
         await removed(hub)
     assert set(statuses) == {Status.COMPLETED, Status.CANCELLED}
     ends = [record for record in hub.bus.streams_.records[BusStream.LOG] if (record.message.id or "").endswith(":end")]
