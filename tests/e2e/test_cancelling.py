@@ -10,8 +10,11 @@ from schemas.ids import execution_id_of
 from tests.e2e.conftest import HubMaker, user_of
 from tests.support.api import Api
 from tests.support.broker import Broker
-from tests.support.hub_process import HubProcess
+from tests.support.documentation import code_blocks
+from tests.support.hub_process import ROOT, HubProcess
 from tests.support.wait import eventually
+
+README = list(code_blocks((ROOT / "README.md").read_text(encoding="utf-8")))
 
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq]
 
@@ -115,7 +118,7 @@ async def test_m2_what_is_cancelled_while_every_runner_is_away_never_starts_when
             assert (await api.get(f"/executions/{execution_id}"))["start_time"] is None
 
 
-async def test_m1_anybody_on_the_bus_may_cancel_also_by_the_message_id_and_before_the_command(
+async def test_m1_anybody_on_the_bus_may_cancel_as_the_readme_says_also_by_the_message_id_and_before_the_command(
     make_hub: HubMaker, broker: Broker
 ) -> None:
     url = broker.new_vhost_url()
@@ -134,13 +137,14 @@ async def test_m1_anybody_on_the_bus_may_cancel_also_by_the_message_id_and_befor
         record = await api.finished(running)
         assert (record["status"], record["error"], record["exit_code"]) == ("cancelled", "Cancelled: from a shell", 143)
 
-        await publish("cancel", '{"execution_id": "job-17", "requested_by": "cron"}')
+        (as_typed,) = (block for block in README if block.startswith('{"execution_id"'))
+        await publish("cancel", as_typed)
         early = execution_id_of("job-17")
         status, _, _ = await api.call("GET", f"/executions/{early}")
         assert status == 404, "a cancel makes no execution"
         await publish("execute.default", '{"program_id": "counts"}', "job-17")
         await eventually(lambda: api.call("GET", f"/executions/{early}"), lambda answer: answer[0] == 200)
         record = await api.finished(early, within_seconds=20)
-        assert (record["status"], record["error"]) == ("cancelled", "Cancelled by cron")
+        assert (record["status"], record["error"]) == ("cancelled", "Cancelled by nightly job: took too long")
         assert (await api.run("counts"))["status"] == "completed"
         assert early not in starts(hub)

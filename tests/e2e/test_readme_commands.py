@@ -41,6 +41,9 @@ ELSEWHERE = {
     '{"program_id": "example_script", "parameters": {"name": "Temis"}}': (
         "test_o9_the_readmes_command_is_published_onto_the_bus_and_runs_e5"
     ),
+    '{"execution_id": "job-17", "reason": "took too long", "requested_by": "nightly job"}': (
+        "test_m1_anybody_on_the_bus_may_cancel_as_the_readme_says_also_by_the_message_id_and_before_the_command"
+    ),
 }
 
 
