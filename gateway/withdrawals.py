@@ -16,8 +16,10 @@ log = structlog.get_logger()
 MOST_WAITING = 1_000
 #: Seconds after which one is not withdrawn any more.
 LIMIT_SECONDS = 300.0
-#: Who is said to have cancelled them.
-REQUESTED_BY = "hub (unconfirmed)"
+#: Not a cancel: what a runner has begun by then runs on.
+REASON = "unconfirmed"
+#: Who is said to have ended them.
+REQUESTED_BY = "hub"
 
 
 class Withdrawals:
@@ -51,7 +53,7 @@ class Withdrawals:
         Raises:
             BusError: it is not decided, as far as is known here.
         """
-        return await self._decisions.decide(End(execution_id=execution_id, reason="cancelled", requested_by=requested_by))
+        return await self._decisions.decide(End(execution_id=execution_id, reason=REASON, requested_by=requested_by))
 
     async def run(self) -> None:
         """Withdraw what comes, for ever, the oldest first."""

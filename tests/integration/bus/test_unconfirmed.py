@@ -63,7 +63,7 @@ async def test_without_a_key_what_was_not_confirmed_is_withdrawn_before_a_runner
         withdrawn = await eventually(decided)
 
     assert response.status == 503
-    assert withdrawn == End(execution_id=execution_id, reason="cancelled", requested_by="hub (unconfirmed)")
+    assert withdrawn == End(execution_id=execution_id, reason="unconfirmed", requested_by="hub")
     assert await claim_as_a_runner(bus, "n") == (execution_id, withdrawn)
 
 

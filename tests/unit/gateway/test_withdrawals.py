@@ -43,7 +43,7 @@ async def test_an_unconfirmed_execution_is_ended_before_it_begins_however_long_t
     assert {execution_id: type(decision) for execution_id, decision in decisions.made.items()} == {first: End, second: End}
     end = decisions.made[first]
     assert isinstance(end, End)
-    assert (end.reason, end.requested_by) == ("cancelled", "hub (unconfirmed)")
+    assert (end.reason, end.requested_by) == ("unconfirmed", "hub")
 
 
 async def test_a_runner_that_was_faster_is_left_alone() -> None:
