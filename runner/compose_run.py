@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from bus.backoff import Backoff
 from runner.compose_output import PrefixedLines, prefixes
 from runner.compose_project import Condition, Project
 from runner.docker_engine import DockerEngine
 from runner.docker_projects import DockerProjects, ServiceContainer
 from runner.engine import Exit, Frame
 from runner.errors import CannotRun, ContainerGone, EngineUnavailable, Interrupted
-from runner.waiting import cancel, unless
+from runner.waiting import cancel, surely, unless
 from schemas.output import StreamName
 
 log = structlog.get_logger()
@@ -248,13 +247,10 @@ class ComposeRun:
         return self._over.result()
 
     async def _stop_rest(self) -> None:
-        backoff = Backoff()
-        while True:
-            try:
-                return await self.stop(self._grace_seconds)
-            except EngineUnavailable as error:
-                log.warning("services not stopped yet", action="execution_not_stopped", error=str(error))
-                await backoff.pause()
+        def delayed(error: EngineUnavailable) -> None:
+            log.warning("services not stopped yet", action="execution_not_stopped", error=str(error))
+
+        await surely(lambda: self.stop(self._grace_seconds), delayed)
 
     async def _stop_member(self, member: _Member, grace_seconds: float) -> None:
         # Also one that is not known to run: the answer to its start may have got lost.

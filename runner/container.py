@@ -3,23 +3,23 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from bus.backoff import Backoff
 from runner.endings import Interruption
 from runner.engine import Engine, Exit, Frame
 from runner.errors import ContainerGone, Detached, EngineUnavailable
-from runner.waiting import cancel
+from runner.waiting import cancel, surely
 from schemas.output import StreamName
 
 #: Seconds that the output of a step that has ended may take to arrive.
 _DRAIN_SECONDS = 30.0
 
 #: Reads the output of a step to its end.
-Consume = Callable[[AsyncGenerator[Frame, None]], Awaitable[None]]
+Consume = Callable[[AsyncGenerator[Frame, None]], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Container:
         Raises:
             Detached: :attr:`detach` was set; nobody was stopped.
         """
-        consuming = asyncio.create_task(_consume(consume, self._frames()), name="read output")
+        consuming = asyncio.create_task(consume(self._frames()), name="read output")
         waiting = asyncio.create_task(self._engine.wait(self.name), name="wait for the program")
         exit_: Exit | None = None
         try:
@@ -133,15 +133,12 @@ class Container:
 
     async def stop_surely(self) -> None:
         """Stop the program, trying until the engine says that it does not run: until then its slot stays taken."""
-        backoff = Backoff()
-        while self.may_exist:
-            try:
-                await self._engine.stop(self.name, self.stop_grace_seconds)
-            except EngineUnavailable as error:
-                self._log.warning("program not stopped yet", action="execution_not_stopped", error=str(error))
-                await backoff.pause()
-            else:
-                return
+
+        def delayed(error: EngineUnavailable) -> None:
+            self._log.warning("program not stopped yet", action="execution_not_stopped", error=str(error))
+
+        if self.may_exist:
+            await surely(lambda: self._engine.stop(self.name, self.stop_grace_seconds), delayed)
 
     async def destroy_once(self) -> None:
         """Remove it if the engine answers; the next start of the runner clears away what is left."""
@@ -153,16 +150,9 @@ class Container:
 
     async def destroy_surely(self) -> None:
         """Remove it, trying until the engine has done it."""
-        backoff = Backoff()
-        while self.may_exist:
-            try:
-                await self._engine.destroy(self.name)
-            except EngineUnavailable as error:
-                self._log.warning("container not removed yet", action="container_not_removed", error=str(error))
-                await backoff.pause()
-            else:
-                return
 
+        def delayed(error: EngineUnavailable) -> None:
+            self._log.warning("container not removed yet", action="container_not_removed", error=str(error))
 
-async def _consume(consume: Consume, frames: AsyncGenerator[Frame, None]) -> None:
-    await consume(frames)
+        if self.may_exist:
+            await surely(lambda: self._engine.destroy(self.name), delayed)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from bus.backoff import Backoff
 from runner.engine import ContainerState, Engine, Found
 from runner.errors import EngineUnavailable
 from runner.execution import Execution
 from runner.journal import Claimed, ClaimState
 from runner.run_spec import container_name
 from runner.surroundings import Surroundings
+from runner.waiting import surely
 
 log = structlog.get_logger()
 
@@ -68,22 +68,15 @@ def _was_started(claimed: Claimed, container: Found | None) -> bool:
 
 async def _remove(name: str, engine: Engine) -> None:
     log.warning("removing a container that no claim owns", action="stray_removed", container=name)
-    backoff = Backoff()
-    while True:
-        try:
-            await engine.destroy(name)
-        except EngineUnavailable as error:
-            log.warning("container not removed yet", action="container_not_removed", container=name, error=str(error))
-            await backoff.pause()
-        else:
-            return
+
+    def delayed(error: EngineUnavailable) -> None:
+        log.warning("container not removed yet", action="container_not_removed", container=name, error=str(error))
+
+    await surely(lambda: engine.destroy(name), delayed)
 
 
 async def _find_ours(engine: Engine) -> list[Found]:
-    backoff = Backoff()
-    while True:
-        try:
-            return await engine.list_ours()
-        except EngineUnavailable as error:
-            log.warning("containers can't be listed", action="engine_away", error=str(error))
-            await backoff.pause()
+    def delayed(error: EngineUnavailable) -> None:
+        log.warning("containers can't be listed", action="engine_away", error=str(error))
+
+    return await surely(engine.list_ours, delayed)

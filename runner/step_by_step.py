@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from bus.backoff import Backoff
 from runner.container import Container, StepEnd
 from runner.course import Begun, Course
 from runner.endings import Ending, Interruption, exit_code_for_action, not_let_run, ran
@@ -16,6 +15,7 @@ from runner.lines import HUB, Lines
 from runner.output import Capture, Piece, pump
 from runner.parting import Part, after
 from runner.steps import Step
+from runner.waiting import surely
 from schemas.output import StreamName, StreamSummary
 
 T = TypeVar("T")
@@ -194,14 +194,12 @@ class StepByStep:
 
     async def _surely(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What the engine answers, asked until it does: what may run must not be given up."""
-        backoff = Backoff()
-        while True:
-            try:
-                return await ask()
-            except EngineUnavailable:
-                if self._container.detach.is_set():
-                    raise Detached from None
-                await backoff.pause()
+
+        def delayed(_error: EngineUnavailable) -> None:
+            if self._container.detach.is_set():
+                raise Detached from None
+
+        return await surely(ask, delayed)
 
     async def _interrupted(self, interruption: Interruption) -> None:
         said = self._container.cancellation if interruption is Interruption.CANCELLED else None

@@ -1,10 +1,11 @@
-"""Waiting for work, unless something else happens first."""
+"""Waiting for work, unless something else happens first, and for an engine until it answers."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from runner.errors import Interrupted
+from bus.backoff import Backoff
+from runner.errors import EngineUnavailable, Interrupted
 
 T = TypeVar("T")
 
@@ -38,6 +39,17 @@ async def finished(work: Coroutine[Any, Any, T], seconds: float = 10.0) -> T:
         await asyncio.wait({task}, timeout=seconds)
         await cancel(task)
         raise
+
+
+async def surely(ask: Callable[[], Awaitable[T]], on_delay: Callable[[EngineUnavailable], None]) -> T:
+    """What the engine answers, asked until it does; ``on_delay`` hears of each time that it did not, and may raise."""
+    backoff = Backoff()
+    while True:
+        try:
+            return await ask()
+        except EngineUnavailable as error:
+            on_delay(error)
+            await backoff.pause()
 
 
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
