@@ -3,7 +3,7 @@
 test:   ## everything, from nothing: environment, Docker engine, images, RabbitMQ, all tests
 	@tools/test.sh
 
-test-full: ## what is slow: LibreOffice, and the fleet's build and run
+test-full: ## what is slow: faults of every kind, LibreOffice, and the fleet's build and run
 	@tools/test.sh --full
 
 check:  ## style, types and unit tests: seconds

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes everything the tests need (virtual environment, Docker engine, images, RabbitMQ, Compose) and runs them: make test.
 #   test.sh             all but what is slow
-#   test.sh --full      what is slow, in tests/full: LibreOffice, and the fleet's build and run
+#   test.sh --full      what is slow: faults of every kind, LibreOffice, and the fleet's build and run
 #   test.sh WORDS…      makes everything, then runs pytest with these
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -12,10 +12,8 @@ tools/python_env.sh dev
 # The documented commands are run as they stand.
 for command in curl jq; do have "$command" || apt_install "$command"; done
 tools/docker_engine.sh --yes
-if [ "${1:-}" != --full ]; then
-    tools/base_image.sh
-    tools/rabbitmq_image.sh
-fi
+tools/base_image.sh
+tools/rabbitmq_image.sh
 tools/compose.sh
 tools/compose.sh --v1
 step "set-up took $((SECONDS - started)) s"
@@ -25,6 +23,8 @@ results="$BUILD/features"
 if [ "${1:-}" = --full ]; then
     export FEATURE_RESULTS="$results/test-full"
     rm -rf "$FEATURE_RESULTS"
+    step "faults, on both buses"
+    pytest -q tests/faults
     step "LibreOffice and the fleet: images are built first, which takes minutes"
     pytest -q tests/full
     step "a hostile config.yaml for a minute"
