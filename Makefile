@@ -9,7 +9,7 @@ test-full: ## what is slow: faults of every kind, LibreOffice, and the fleet's b
 check:  ## style, types and unit tests: seconds
 	@tools/check.sh
 
-features: ## write docs/features.md anew from tests/features.py
+features: ## write docs/features.md and docs/faults.md anew from tests/features.py
 	@.venv/bin/python -m tests.features --write
 
 lock:   ## write the requirement locks anew from pyproject.toml

@@ -1,11 +1,11 @@
-"""Every promise of the seed, one row each, and the tests that show it.
+"""Every promise of the seed, and every fault that is withstood (tests/fault_rows.py): one row each, and the tests that show it.
 
 A test belongs to the rows whose ids begin or end its name (``test_a1_a2_…``, ``…_r8``), or begin its docstring
 (``\"\"\"A1, A2\"\"\"``).
 
     python -m tests.features            one line per row, from the last results; 1 where one is not shown. A row whose tests are
                                         all in a suite that was not run says which: ``make test``, or ``make test-full``
-    python -m tests.features --write    docs/features.md anew
+    python -m tests.features --write    docs/features.md and docs/faults.md anew
 """
 
 import ast
@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from tests.fault_rows import FAULTS
+
 ROOT = Path(__file__).parents[1]
-DOCUMENT = ROOT / "docs" / "features.md"
 RESULTS = ROOT / ".build" / "features"
-#: The suites, by the folder of their results: what ``make test`` runs, and what is too slow for it and in tests/full.
+#: The suites, by the folder of their results: what ``make test`` runs, and what is too slow for it.
 TEST, FULL = "test", "test-full"
+_FULL_FOLDERS = (ROOT / "tests" / "full", ROOT / "tests" / "faults")
 
 FEATURES = {
     "A1": "A user name and a password are made at the first start, shown once, and survive restarts; presets win",
@@ -141,6 +143,13 @@ FEATURES = {
     "B18": "No secret is in the log",
 }
 
+ROWS = FEATURES | FAULTS
+#: Each document: what it says first, and its rows.
+DOCUMENTS = {
+    ROOT / "docs" / "features.md": ("Features of the seed, and the tests that show them", FEATURES),
+    ROOT / "docs" / "faults.md": ("Faults, what becomes of them, and the tests that show it", FAULTS),
+}
+
 #: Rows that are only partly true so far, whatever tests they have.
 IN_PART: frozenset[str] = frozenset()
 
@@ -152,8 +161,8 @@ ELSEWHERE = "in make"
 
 T = TypeVar("T")
 
-_BEGINNING = re.compile(r"test_((?:[a-z]\d+_)+)")
-_END = re.compile(r"(?:_[a-z]\d+)+$")
+_BEGINNING = re.compile(r"test_((?:[a-z]+\d+_)+)")
+_END = re.compile(r"(?:_[a-z]+\d+)+$")
 _DOCSTRING = re.compile(r"((?:[A-Z]\d+)(?:, [A-Z]\d+)*)")
 
 
@@ -164,7 +173,7 @@ def rows_of(name: str, docstring: str | None) -> list[str]:
         ids += match[0].strip("_").upper().split("_")
     if match := _DOCSTRING.match(docstring or ""):
         ids += match[1].split(", ")
-    return [row for row in dict.fromkeys(ids) if row in FEATURES]
+    return [row for row in dict.fromkeys(ids) if row in ROWS]
 
 
 def written_tests() -> dict[str, list[str]]:
@@ -175,13 +184,13 @@ def written_tests() -> dict[str, list[str]]:
 def suites() -> dict[str, set[str]]:
     """Row → the suites that have tests for it."""
     return {
-        row: {FULL if path.is_relative_to(ROOT / "tests" / "full") else TEST for path in paths}
+        row: {FULL if any(map(path.is_relative_to, _FULL_FOLDERS)) else TEST for path in paths}
         for row, paths in _found(lambda path, _: path).items()
     }
 
 
 def _found(what: Callable[[Path, str], T]) -> dict[str, set[T]]:
-    found: dict[str, set[T]] = {row: set() for row in FEATURES}
+    found: dict[str, set[T]] = {row: set() for row in ROWS}
     for path in (ROOT / "tests").rglob("test_*.py"):
         for function in _functions(ast.parse(path.read_text(encoding="utf-8"))):
             for row in rows_of(function.name, ast.get_docstring(function)):
@@ -195,25 +204,27 @@ def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunction
             yield node
 
 
-def document() -> str:
+def document(title: str, rows: Mapping[str, str]) -> str:
     """docs/features.md."""
     lines = [
-        "# Features of the seed, and the tests that show them",
+        f"# {title}",
         "",
         "Made by `make features` from `tests/features.py`; `make test` and `make test-full` print how each row did.",
         "",
         "| id | what | tests |",
         "| --- | --- | --- |",
     ]
-    for row, names in written_tests().items():
+    written = written_tests()
+    for row, what in rows.items():
+        names = written[row]
         shown = " ".join(f"`{name}`" for name in names) or "not built yet"
-        lines.append(f"| {row} | {FEATURES[row]} | {shown}{' (in part)' * (row in IN_PART)} |")
+        lines.append(f"| {row} | {what} | {shown}{' (in part)' * (row in IN_PART)} |")
     return "\n".join(lines) + "\n"
 
 
 def outcomes(results: Path) -> dict[str, set[str]]:
     """Row → how its tests ended, over all sessions that left their results there."""
-    found: dict[str, set[str]] = {row: set() for row in FEATURES}
+    found: dict[str, set[str]] = {row: set() for row in ROWS}
     for path in results.glob("*/*.json"):
         for row, how in json.loads(path.read_text(encoding="utf-8")).items():
             found[row] |= set(how)
@@ -228,7 +239,7 @@ def verdicts(how: Mapping[str, set[str]], written_in: Mapping[str, set[str]], ra
         written_in: row → the suites that have tests for it.
         ran: the suites that left results.
     """
-    return {row: _verdict(row, how[row], written_in[row], ran) for row in FEATURES}
+    return {row: _verdict(row, how[row], written_in[row], ran) for row in ROWS}
 
 
 def _verdict(row: str, how: set[str], written_in: set[str], ran: set[str]) -> str:
@@ -244,19 +255,20 @@ def _verdict(row: str, how: set[str], written_in: set[str], ran: set[str]) -> st
 def main(arguments: list[str]) -> int:
     """Print the table, or write the document."""
     if arguments == ["--write"]:
-        DOCUMENT.parent.mkdir(exist_ok=True)
-        DOCUMENT.write_text(document(), encoding="utf-8")
+        for path, (title, rows) in DOCUMENTS.items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(document(title, rows), encoding="utf-8")
         return 0
     ran = {suite for suite in (TEST, FULL) if (RESULTS / suite).is_dir()}
     said = verdicts(outcomes(RESULTS), suites(), ran)
     for row, verdict in said.items():
-        sys.stdout.write(f"{row:<4} {FEATURES[row]}: {verdict}\n")
+        sys.stdout.write(f"{row:<7} {ROWS[row]}: {verdict}\n")
     shown = sum(verdict == PASSED for verdict in said.values())
     missing = sum(verdict in (NOT_BUILT, IN_PART_ONLY) for verdict in said.values())
     elsewhere = sum(verdict.startswith(ELSEWHERE) for verdict in said.values())
-    sys.stdout.write(f"{shown} of {len(FEATURES)} rows shown, {missing} not built yet, or in part")
+    sys.stdout.write(f"{shown} of {len(ROWS)} rows shown, {missing} not built yet, or in part")
     sys.stdout.write(f", {elsewhere} in the other suite\n" if elsewhere else "\n")
-    return 1 if shown + missing + elsewhere < len(FEATURES) else 0
+    return 1 if shown + missing + elsewhere < len(ROWS) else 0
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ if [ "${1:-}" = --full ]; then
     pytest -q tests/full
     step "a hostile config.yaml for a minute"
     HOSTILE_SECONDS=60 pytest -q tests/e2e/test_many_programs.py
-    step "every row of the seed"
+    step "every row of the seed, and every fault"
     python -m tests.features
     step "all of it took $((SECONDS - started)) s"
     exit 0
@@ -50,6 +50,6 @@ step "integration tests, on real Docker and real RabbitMQ"
 pytest -q tests/integration
 step "end to end, on both buses"
 pytest -q tests/e2e
-step "every row of the seed"
+step "every row of the seed, and every fault"
 python -m tests.features
 step "all of it took $((SECONDS - started)) s"
