@@ -13,6 +13,7 @@ from aiohttp import web
 from bus.ports import Commands, DeadLetters, Decisions
 from gateway.bodies import MAX_BODY_BYTES
 from gateway.cancels import Cancels
+from gateway.followers import Followers
 from gateway.intake import LIMIT_SECONDS, Intake
 from gateway.keyed_ids import IdempotencyKeys
 from gateway.keys import (
@@ -24,6 +25,7 @@ from gateway.keys import (
     DEAD_LETTERS,
     DOCUMENT,
     FLEET,
+    FOLLOWERS,
     HEALTH,
     INTAKE,
     LOOKUP,
@@ -101,6 +103,7 @@ def make_app(
     app[DOCUMENT] = document = make_document(ROUTES, version=version)
     app[PAGE] = render(document)
     app[FLEET] = fleet
+    app[FOLLOWERS] = Followers(view, endings)
     app[HEALTH] = health
     app[INTAKE] = Intake(
         catalogues=catalogues,
@@ -151,6 +154,7 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 async def _let_waiting_requests_go(app: web.Application) -> None:
     app[WAITS].close()
+    app[FOLLOWERS].close()
 
 
 async def _finish_publishing(app: web.Application) -> None:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from bus.ports import DeadLetters
 from gateway.cancels import Cancels
+from gateway.followers import Followers
 from gateway.intake import Intake
 from gateway.lookup import Lookup
 from gateway.policies import Caller, Policies
@@ -22,6 +23,7 @@ CLEANUPS = web.AppKey[Cleanups]("cleanups")
 DEAD_LETTERS = web.AppKey[DeadLetters]("dead_letters")
 #: The OpenAPI document of all routes.
 DOCUMENT = web.AppKey[dict[str, Any]]("document")
+FOLLOWERS = web.AppKey("followers", Followers)
 FLEET = web.AppKey[Fleet]("fleet")
 HEALTH = web.AppKey[Health]("health")
 INTAKE = web.AppKey("intake", Intake)

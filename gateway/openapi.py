@@ -58,7 +58,7 @@ def _operation(route: Route, schemas: dict[type[BaseModel], Any]) -> dict[str, A
         if model is None
         else _answer(model.__doc__ or "", schemas[model], "application/json")
         for status, model in route.answers.items()
-    }
+    } | {str(status): _answer("Done", {"type": "string"}, content_type) for status, content_type in route.other_answers.items()}
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": f"{route.method.lower()}{re.sub(r'[^a-z]+', '_', openapi_path(route.path))}".rstrip("_"),

@@ -36,6 +36,12 @@ KEY = {
         {"type": "string", "pattern": KEY_PATTERN},
     )
 }
+LAST_EVENT_ID = "Last-Event-ID"
+RESUME = {
+    LAST_EVENT_ID: Parameter(
+        "go on after this event, the last one that came; without it from the beginning", {"type": "string"}
+    )
+}
 READY = {"ready": Parameter("1: 503 unless an execution can be accepted now", {"type": "string", "enum": ["1", "true"]})}
 PAGE = {
     "limit": Parameter("executions on a page", {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": LISTED}),

@@ -1,11 +1,14 @@
 """What the gateway needs from the hub, which implements and injects it."""
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from schemas.catalogue import Catalogue
 from schemas.containers import Container, ContainerLog, Gathered
 from schemas.executions import CleanedUp, Execution, Held, Page, Remembered, Statistics, Wanted
+from schemas.following import Place, Sight
 from schemas.output import Output
 from schemas.tokens import Scope, TokenCreated
 
@@ -36,6 +39,9 @@ class View(Protocol):
 
     async def output(self, execution_id: str) -> Output:
         """What is known of an execution's output; empty where nothing is."""
+
+    async def sight(self, execution_id: str, place: Place) -> Sight | None:
+        """What is to be seen of an execution from a place on; ``None`` where it is not known (any more)."""
 
     async def page(self, limit: int, wanted: Wanted, before: int | None) -> Page:
         """The newest executions that are wanted, the newest first, with their output.
@@ -99,6 +105,9 @@ class Endings(Protocol):
 
     async def wait(self, execution_id: str, timeout_seconds: float) -> bool:
         """Wait until the execution has ended and the view shows it; false where it has not within the time."""
+
+    def watching(self, execution_id: str) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set, inside the context, whenever the view shows something new of the execution."""
 
 
 class Health(Protocol):

@@ -195,6 +195,17 @@ def fleet_busy() -> Problem:
     )
 
 
+def too_many_followers() -> Problem:
+    """As many follow executions as may."""
+    return Problem(
+        status=429,
+        slug="too-many-followers",
+        title="Too many follow already",
+        detail="Too many requests follow executions. Please try again, or ask for /executions/{id}/logs.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
 def unknown_pool(pool: str) -> Problem:
     """The program belongs to a pool that has no queue."""
     return Problem(

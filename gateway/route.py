@@ -32,3 +32,5 @@ class Route:
     headers: Mapping[str, Parameter] = field(default_factory=dict)
     #: Whether the request must have a body, where there may be one.
     needs_body: bool = True
+    #: Status → media type of the answers that are no JSON.
+    other_answers: Mapping[int, str] = field(default_factory=dict)

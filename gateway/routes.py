@@ -7,13 +7,27 @@ from pydantic import BaseModel
 
 from gateway import documents
 from gateway.bodies import CancelBody, ExecuteBody, LoginBody, TokenBody
-from gateway.handlers import auth, containers, dead_letters, docs, executions, health, images, programs, root, stats, tokens
-from gateway.parameters import DEAD_PAGE, KEY, PAGE, READY, WAIT
+from gateway.handlers import (
+    auth,
+    containers,
+    dead_letters,
+    docs,
+    executions,
+    follow,
+    health,
+    images,
+    programs,
+    root,
+    stats,
+    tokens,
+)
+from gateway.parameters import DEAD_PAGE, KEY, PAGE, READY, RESUME, WAIT
 from gateway.policies import Policies, Policy
 from gateway.route import Route
 
 _RUN: Mapping[int, type[BaseModel]] = {200: documents.Record, 202: documents.Accepted}
 _DEAD: Mapping[int, type[BaseModel]] = {200: documents.DeadLetters}
+_PAGE: Mapping[int, str] = {200: "text/html"}
 _TOKEN = Policy.AUTHENTICATED
 _RUNS = Policy.RUN
 _LOGIN = Policy.LOGIN
@@ -22,7 +36,7 @@ _LOGIN = Policy.LOGIN
 ROUTES = (
     Route("GET", "/", root.show, _RUNS, "Name and version", {200: documents.Root}),
     Route("GET", "/health", health.show, Policy.OPEN, "How the hub is", {200: documents.Health}, query=READY),
-    Route("GET", "/docs", docs.show_page, Policy.OPEN, "This description, for people"),
+    Route("GET", "/docs", docs.show_page, Policy.OPEN, "This description, for people", other_answers=_PAGE),
     Route("GET", "/openapi.json", docs.show_document, _TOKEN, "This description, for programs", {200: documents.OpenApi}),
     Route("POST", "/auth/login", auth.login, Policy.OPEN, "Get a token for a day", {200: documents.Token}, LoginBody),
     Route("POST", "/auth/tokens", tokens.create, _LOGIN, "Make a long-lived token", {201: documents.NewApiToken}, TokenBody),
@@ -38,6 +52,15 @@ ROUTES = (
     Route("GET", "/executions/concurrent", stats.show_concurrent, _RUNS, "What runs now", {200: documents.Concurrent}),
     Route("GET", "/executions/{execution_id}", executions.show, _RUNS, "One execution", {200: documents.Record}),
     Route("GET", "/executions/{execution_id}/logs", executions.show_logs, _RUNS, "Its output", {200: documents.Logs}),
+    Route(
+        "GET",
+        "/executions/{execution_id}/logs/stream",
+        follow.stream,
+        _RUNS,
+        "Its statuses and its output as they come, as server-sent events",
+        other_answers={200: "text/event-stream"},
+        headers=RESUME,
+    ),
     Route(
         "POST",
         "/executions/{execution_id}/cancel",

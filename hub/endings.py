@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from hub.view import View
 
@@ -36,8 +36,12 @@ class Endings:
             await _until(bell, lambda: self._view.is_output_complete(execution_id), self._output_grace_seconds)
             return True
 
+    def watching(self, execution_id: str) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set, inside the context, whenever the view shows something new of the execution."""
+        return self._bell(execution_id)
+
     def wake(self, execution_ids: Iterable[str]) -> None:
-        """The view shows something new of these executions: an ending, or output."""
+        """The view shows something new of these executions: a status, or output."""
         for execution_id in execution_ids:
             for bell in self._bells.get(execution_id, ()):
                 bell.set()

@@ -12,12 +12,13 @@ from typing import TypeVar
 
 from bus.messages import Batch, Position, StreamName
 from gateway.errors import ViewUnavailable
-from hub import view_queries, view_writer
+from hub import view_following, view_queries, view_writer
 from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import open_reader, open_writer
 from hub.view_writer import AppliedLog, AppliedOutput
 from schemas.executions import EVERYTHING, Execution, Held, Page, Remembered, Statistics, Wanted
+from schemas.following import Place, Sight
 from schemas.output import Output
 from schemas.times import utc_now
 
@@ -68,6 +69,10 @@ class View:
     async def is_output_complete(self, execution_id: str) -> bool:
         """Whether the execution has ended and all of its output that was kept is here."""
         return await self._read(partial(view_queries.is_output_complete, execution_id=execution_id))
+
+    async def sight(self, execution_id: str, place: Place) -> Sight | None:
+        """What is to be seen of an execution from a place on; ``None`` where it is not known (any more)."""
+        return await self._read(partial(view_following.sight, execution_id=execution_id, place=place))
 
     async def page(self, limit: int, wanted: Wanted = EVERYTHING, before: int | None = None) -> Page:
         """The newest executions that are wanted, from the beginning or from where the page before this one said."""

@@ -30,6 +30,8 @@ class AppliedLog:
     """What a batch of the log did to the view."""
 
     transitions: int = 0
+    #: Executions of which something changed.
+    changed: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     skipped: Counter[Skip] = field(default_factory=Counter)
     #: By the id of the cleanup.
@@ -74,6 +76,7 @@ def _apply_entries(connection: sqlite3.Connection, entries: list[Entry], applied
     folded = fold(known, _without(removed, entries, applied.skipped))
     _store(connection, known, folded)
     applied.transitions += len(folded.transitions)
+    applied.changed |= folded.rows.keys()
     applied.ended |= {transition.execution_id for transition in folded.transitions if transition.is_terminal}
     applied.skipped += folded.skipped
 

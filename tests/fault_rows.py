@@ -3,6 +3,7 @@
 FAULTS = {
     "M1": "A cancel ends what waits, is prepared, or runs: with who and why, with a grace, once",
     "M2": "A cancel while every runner is away holds when they are back",
+    "M3": "An execution is followed while it runs, and from where one left off",
     "M8": "A program that declares retries is tried again after a pause, as attempts of one execution",
     "M9": "One Idempotency-Key is one execution, however often and at how many gateways it is sent",
     "M10": "A runner that comes back takes up what it had started, with all output and the true exit code",
@@ -42,6 +43,7 @@ FAULTS = {
     "FAULT29": "A runner killed while a Compose project goes up or down: nothing of it is left",
     "FAULT30": "Actions that hang, fail or are killed never change or hide the program's result",
     "FAULT31": "Requests and messages that are too large: refused, without growth",
+    "FAULT32": "Followers that do not read on hold up nobody, and go on where they were",
     "FAULT33": "Credentials that change: the old ones die, programs run on",
     "FAULT34": "A cancel that meets the end: one ending",
     "FAULT35": "Everything killed at once: nothing lost, nothing twice",

@@ -12,7 +12,7 @@ from bus.errors import BusError
 from bus.messages import DeadReason
 from gateway.errors import GatewayError
 from hub.bootstrap import Role, serve, version
-from hub.cli import client, configuration, credentials, dead_letters, tokens
+from hub.cli import client, configuration, credentials, dead_letters, following, tokens
 from hub.errors import HubError, ServiceDied
 from hub.log_setup import set_up_logging
 from hub.settings import Settings, load_settings
@@ -117,6 +117,15 @@ def run(
 ) -> None:
     """Run a program on the hub of this machine; its output is ours, and so is its exit status. Ctrl-C cancels it."""
     _run(client.run_program(_settings(config=config), program, parameter or [], idempotency_key=idempotency_key))
+
+
+@app.command()
+def follow(
+    execution_id: Annotated[str, typer.Argument(help="As run, execute or the list of executions gave it.")],
+    config: Config = None,
+) -> None:
+    """Show the output of an execution on the hub of this machine as it is written; its exit status is ours."""
+    _run(following.follow(_settings(config=config), execution_id))
 
 
 @app.command()

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -55,11 +55,16 @@ async def run_program(settings: Settings, program: str, parameters: list[str], *
         return _EXIT_INTERRUPTED
     _copy(record["output"], record.get("output_encoding"), sys.stdout)
     _copy(record["error"], record.get("error_encoding"), sys.stderr)
-    if record["status"] == "timeout":
+    return exit_code_of(record)
+
+
+def exit_code_of(ended: Mapping[str, Any]) -> int:
+    """What the shell gets, from the record or the event of an end."""
+    if ended["status"] == "timeout":
         return _EXIT_TIMEOUT
-    if record["status"] == "cancelled":
+    if ended["status"] == "cancelled":
         return _EXIT_INTERRUPTED
-    return _EXIT_NOT_RUN if record["exit_code"] is None else int(record["exit_code"])
+    return _EXIT_NOT_RUN if ended.get("exit_code") is None else int(ended["exit_code"])
 
 
 async def cancel(settings: Settings, execution_id: str, reason: str | None) -> int:

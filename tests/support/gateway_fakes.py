@@ -1,8 +1,8 @@
 """The ports of the gateway in memory, and a gateway on top of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from schemas.catalogue import Catalogue
 from schemas.commands import digest_of, parse_execute
 from schemas.containers import Container, ContainerLog, Gathered
 from schemas.executions import CleanedUp, Execution, Held, Page, Remembered, Statistics, Wanted
+from schemas.following import Piece, Place, Sight
 from schemas.output import Output
 from schemas.programs import Program, ProgramKind
 from schemas.settings import ProgramSettings
@@ -138,14 +139,43 @@ class MemoryView:
         #: Ids that are waited for.
         self.waited_for: set[str] = set()
         self._changed = asyncio.Condition()
+        #: What was published so far of the outputs, in order; and those who follow.
+        self.pieces: dict[str, list[Piece]] = {}
+        self.bells: dict[str, set[asyncio.Event]] = {}
+        #: How often somebody looked from a place on.
+        self.sights = 0
 
-    async def put(self, execution: Execution, output: Output | None = None) -> None:
-        """Show this from now on."""
+    async def put(self, execution: Execution, output: Output | None = None, *pieces: Piece) -> None:
+        """Show this from now on, and these pieces of output besides those that are there."""
         self.executions[execution.execution_id] = execution
         if output is not None:
             self.outputs[execution.execution_id] = output
+        self.pieces.setdefault(execution.execution_id, []).extend(pieces)
+        for bell in self.bells.get(execution.execution_id, ()):
+            bell.set()
         async with self._changed:
             self._changed.notify_all()
+
+    async def sight(self, execution_id: str, place: Place) -> Sight | None:
+        self.sights += 1
+        self._fail()
+        execution = self.executions.get(execution_id)
+        if execution is None:
+            return None
+        published = self.pieces.get(execution_id, [])
+        pieces = [piece for piece in published if piece.sequence >= place.read[piece.stream].chunks]
+        counted = sum(summary.chunks for summary in (execution.stdout, execution.stderr) if summary is not None)
+        complete = not pieces and execution.status.is_terminal and len(published) >= counted
+        return Sight(execution=execution, pieces=tuple(pieces), complete=complete)
+
+    @contextmanager
+    def watching(self, execution_id: str) -> Iterator[asyncio.Event]:
+        bell = asyncio.Event()
+        self.bells.setdefault(execution_id, set()).add(bell)
+        try:
+            yield bell
+        finally:
+            self.bells[execution_id].discard(bell)
 
     async def find(self, execution_id: str) -> Execution | None:
         self.finds += 1

@@ -26,6 +26,7 @@ RUN = {
     ("GET", "/executions/concurrent"),
     ("GET", "/executions/{execution_id}"),
     ("GET", "/executions/{execution_id}/logs"),
+    ("GET", "/executions/{execution_id}/logs/stream"),
     ("POST", "/executions/{execution_id}/cancel"),
 }
 #: What no long-lived token is good for.
