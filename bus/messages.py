@@ -55,8 +55,8 @@ class Record:
 
     position: Position
     source: Source
-    #: Routing key: ``execute.<pool>``, ``execution.<status>.<program_id>``, ``output.<program_id>.<execution_id>`` or
-    #: ``state.<kind>``.
+    #: Routing key: ``execute.<pool>``, ``retry.<pool>``, ``execution.<status>.<program_id>``,
+    #: ``output.<program_id>.<execution_id>`` or ``state.<kind>``.
     key: str
     message: Message
 

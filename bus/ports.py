@@ -21,6 +21,7 @@ from bus.messages import (
     Message,
     Position,
     Proposal,
+    Source,
     StreamName,
 )
 
@@ -31,6 +32,10 @@ class Delivery(Protocol):
     @property
     def message(self) -> Message:
         """The command as it was published."""
+
+    @property
+    def source(self) -> Source:
+        """Where it came in: what came from where anybody may write is a first attempt, whatever it says."""
 
     async def done(self) -> None:
         """Settle it for good. Call only once the decision for it is known and durable.
@@ -53,6 +58,17 @@ class Commands(Protocol):
         """Publish an ExecuteProgram, durably, to the pool's work queue and to the log in one step.
 
         When this returns the command is queued and will be in the log; both or neither.
+
+        Raises:
+            UnknownPool: the pool has no work queue; nothing was accepted.
+            BusUnavailable: with ``outcome_unknown`` where it may have been accepted all the same.
+        """
+
+    async def retry(self, pool: str, message: Message) -> None:
+        """Publish a further attempt of an execution, as :meth:`accept` does the first. The holder alone does so.
+
+        Its record in the log has the source ``reports`` and the key ``retry.<pool>``, and so has its delivery: nobody who may
+        only publish commands can make one. Doing it again is harmless, as the attempt is claimed once.
 
         Raises:
             UnknownPool: the pool has no work queue; nothing was accepted.

@@ -12,7 +12,8 @@
     the holder ───────▶│  hub.reports   │ control.# ──────▶ ║hub.control║
                        │                │ lease.# ────────▶ ║hub.leases║
                        │                │ state.# ────────▶ ║hub.state║ ──▶ gateways
-                       └────────────────┘ dead.# ─────────▶ ║hub.dead║ ──▶ gateways
+                       │                │ dead.# ─────────▶ ║hub.dead║ ──▶ gateways
+                       └────────────────┘ retry.<pool> ───▶ [hub.work.<pool>] and ║hub.log║
 
                        ┌────────────────┐ execution.<status>.<program_id>
     the holder ───────▶│ hub.executions │ ─────────────────▶ every subscriber's queue, [hub.subscriber.<name>] among them
@@ -28,10 +29,13 @@ Double lines are streams: records stay after they were read. Round ones are excl
 the one process that reads it. No subscriber's queue is bound to ``hub.commands`` or ``hub.reports``, where one that refuses
 would turn the confirm of a command that was taken into a nack.
 
-The arrows come from those who may write there. Questions have an exchange of their own rather than the default one, so that
-neither gateways nor runners need the right to write into whatever queue there is. Nobody but these two may write to
-``hub.questions`` or bind there: whoever can ask can read what programs write. (With topic permissions: ``ask[.].*`` for
-gateways, ``answer[.].*`` for runners.)
+The arrows come from those who may write there. ``retry.<pool>`` is the holder's alone: what comes by it is a further attempt
+of an execution, and neither who may publish commands nor a runner may ask for one. (A topic permission on ``hub.reports``
+says so.)
+
+Questions have an exchange of their own rather than the default one, so that neither gateways nor runners need the right to
+write into whatever queue there is. Nobody but these two may write to ``hub.questions`` or bind there: whoever can ask can read
+what programs write. (With topic permissions: ``ask[.].*`` for gateways, ``answer[.].*`` for runners.)
 """
 
 import re
@@ -58,6 +62,8 @@ ANNOUNCER = "hub.announcer"
 
 #: Key of a cancel on ``hub.commands``, where anybody may ask for one.
 CANCEL_KEY = "cancel"
+#: How the keys of further attempts begin, on ``hub.reports``: one that came by ``hub.commands`` would be anybody's.
+RETRY_KEYS = "retry."
 CLAIM_KEY = "control.claim"
 END_KEY = "control.end"
 LEASE_KEY = "lease.lease"
@@ -196,6 +202,16 @@ def execute_key(pool: str) -> str:
     return f"execute.{pool}"
 
 
+def retry_key(pool: str) -> str:
+    """Routing key of a further attempt for a pool.
+
+    Raises:
+        ValueError: the name is no single word of a routing key.
+    """
+    execute_key(pool)
+    return f"{RETRY_KEYS}{pool}"
+
+
 def work_queue(pool: str) -> Queue:
     """The queue of a pool's commands."""
     execute_key(pool)
@@ -208,15 +224,20 @@ def key_of_work_queue(name: str) -> str:
     return execute_key(pool) if prefix == "hub.work" and _POOL.fullmatch(pool) else ""
 
 
-def pool_bindings(pool: str) -> tuple[Binding, Binding]:
+def pool_bindings(pool: str) -> tuple[Binding, ...]:
     """What makes a pool's commands arrive, in the order to declare.
 
     The log is bound for each pool and never by a wildcard: a command for an unknown pool must be unroutable, not accepted
     and never run. The work queue comes first: what is accepted between the two is run, and the log learns of it from the
     runner.
     """
-    key = execute_key(pool)
-    return Binding(COMMANDS, key, work_queue(pool).name), Binding(COMMANDS, key, LOG)
+    work, key, retry = work_queue(pool).name, execute_key(pool), retry_key(pool)
+    return (
+        Binding(COMMANDS, key, work),
+        Binding(COMMANDS, key, LOG),
+        Binding(REPORTS, retry, work),
+        Binding(REPORTS, retry, LOG),
+    )
 
 
 def subscriber_queue(name: str) -> Queue:

@@ -138,6 +138,19 @@ class DeadLetter(DeadLetterRow):
     body_truncated: bool
 
 
+class Attempt(_Document):
+    """An attempt that another one followed."""
+
+    attempt: int
+    status: Status
+    start_time: datetime | None
+    end_time: datetime
+    exit_code: int | None
+    reason: Reason | None
+    message: str | None
+    runner_id: str | None
+
+
 class Record(_Document):
     """One execution. Output and error are null until it has ended."""
 
@@ -159,7 +172,12 @@ class Record(_Document):
     queued_time: datetime | None
     submitted_by: str | None
     runner_id: str | None
+    #: The number of the attempt that all else is about; the output is that of the newest one that was started.
     attempt: int
+    #: Those before it, in order.
+    attempts: list[Attempt]
+    #: When the next attempt is due, while the execution waits for it.
+    retry_time: datetime | None
     #: How far the preparation of a queued execution has come, for people.
     progress: str | None
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from schemas.executions import Execution, Held, Statistics
+from schemas.executions import Attempt, Execution, Held, Statistics
 from schemas.output import Output, encode_content
 from schemas.status import Status
 
@@ -31,6 +31,8 @@ def record_of(execution: Execution, output: Output) -> dict[str, Any]:
         "submitted_by": execution.submitted_by,
         "runner_id": execution.runner_id,
         "attempt": execution.attempt,
+        "attempts": [_attempt(attempt) for attempt in execution.earlier],
+        "retry_time": _time(execution.retry_at),
         "progress": execution.progress,
     }
 
@@ -97,6 +99,19 @@ def duration_seconds(execution: Execution, *, now: datetime) -> float | None:
     seconds = ((execution.ended_at or now) - execution.started_at).total_seconds()
     # The clocks of two hosts may differ; a duration is never negative all the same.
     return max(0.0, round(seconds, 3))
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.number,
+        "status": attempt.status.value,
+        "start_time": _time(attempt.started_at),
+        "end_time": _time(attempt.ended_at),
+        "exit_code": attempt.exit_code,
+        "reason": attempt.reason,
+        "message": attempt.message,
+        "runner_id": attempt.runner_id,
+    }
 
 
 def _texts(execution: Execution, output: Output) -> dict[str, str | None]:

@@ -4,9 +4,8 @@ One is active in the fleet, the holder of the lock. It folds nothing: it reads t
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import structlog
 
@@ -14,6 +13,7 @@ from bus.backoff import Backoff
 from bus.errors import BusUnavailable
 from bus.ports import Announcements, Holder
 from gateway.errors import ViewUnavailable
+from hub.duties import Duty, together
 from hub.transitions import StoredTransition, Transitions
 
 _log = structlog.get_logger()
@@ -41,7 +41,7 @@ class Announcer:
         transitions: Transitions,
         *,
         kept_behind: int = KEPT_BEHIND,
-        duty: Callable[[], Coroutine[Any, Any, None]] = _no_duty,
+        duty: Duty = _no_duty,
     ) -> None:
         """``duty`` is what the holder of the lock does besides, until it is cancelled."""
         self._duty = duty
@@ -68,7 +68,7 @@ class Announcer:
             try:
                 async with self._announcements.hold() as holder:
                     _log.info("announcing", action="announcer_holds", position=holder.position)
-                    await _first_to_end(self._announce_after(holder.position, holder), self._duty())
+                    await together(partial(self._announce_after, holder.position, holder), self._duty)()
             except (BusUnavailable, ViewUnavailable) as error:
                 # What is wrong with the bus, the bus itself says in its state.
                 self._problem = str(error) if isinstance(error, ViewUnavailable) else None
@@ -95,19 +95,6 @@ class Announcer:
         if before >= self._trimmed_to + _TRIM_EVERY:
             await self._transitions.trim_transitions(before)
             self._trimmed_to = before
-
-
-async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
-    """Both at the same time, until one fails, which ends the other too."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _announce(holder: Holder, transition: StoredTransition) -> None:

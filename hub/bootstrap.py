@@ -24,6 +24,7 @@ from hub.ca_bundle import find_ca_bundle
 from hub.catalogues import Catalogues
 from hub.cleanups import Cleanups
 from hub.config_file import ConfigFile
+from hub.duties import together
 from hub.ender import Ender
 from hub.endings import Endings
 from hub.errors import SettingsError
@@ -33,6 +34,7 @@ from hub.lifecycle import Supervisor, stop_on_signals
 from hub.pid_file import pid_file
 from hub.projector import Projector
 from hub.pulse import Pulse
+from hub.retrier import Retrier
 from hub.settings import HubSettings, Settings
 from hub.state_dir import make_state_dir
 from hub.view import View
@@ -198,14 +200,21 @@ async def _start_gateway(
     view: View,
 ) -> None:
     endings = Endings(view)
-    announcer = Announcer(bus.announcements, view, duty=Ender(bus.decisions, bus.streams, view).run)
+    ender = Ender(bus.decisions, bus.streams, view)
+    retrier = Retrier(bus.commands, bus.decisions, bus.streams, view, lambda: catalogues.current)
+    announcer = Announcer(bus.announcements, view, duty=together(ender.run, retrier.run))
+
+    def wake() -> None:
+        announcer.wake()
+        retrier.wake()
+
     cleanups = Cleanups(bus.streams)
     projector = Projector(
         bus.streams,
         view,
         endings,
         keep_finished=lambda: catalogues.current.settings.max_executions,
-        on_transitions=announcer.wake,
+        on_transitions=wake,
         on_cleanups=cleanups.applied,
     )
     tasks.start("projector", projector.run())

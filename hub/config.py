@@ -154,8 +154,9 @@ class _Reader:
                 # An id that was not written is the key, and its mistake is reported as the key's.
                 if name == "id" and entry is None:
                     continue
-                field = None if name == "key" else name
-                self._note(message_of(detail), entry.node.place if entry else place, program=program, field=field)
+                field = None if name == "key" else _dotted(detail["loc"])
+                at = _place_of(detail["loc"][1:], entry.node) if entry else place
+                self._note(message_of(detail), at, program=program, field=field)
             return None
 
     def _note(self, message: str, place: Place, *, program: str | None = None, field: str | None = None) -> None:
@@ -164,6 +165,23 @@ class _Reader:
                 message=message, source=self._source, line=place.line, column=place.column, program=program, field=field
             )
         )
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    """The field that a mistake lies in: ``retry.max``; what stands in a list has no name of its own."""
+    return ".".join(part for part in path if isinstance(part, str))
+
+
+def _place_of(path: tuple[str | int, ...], node: Node) -> Place:
+    """Where a mistake lies, as far as the path leads to something that was written."""
+    for part in path:
+        if isinstance(node, Table) and part in node.entries:
+            node = node.entries[str(part)].node
+        elif isinstance(node, Scalar) and isinstance(node.value, list) and isinstance(part, int):
+            node = node.value[part]
+        else:
+            break
+    return node.place
 
 
 def _values(table: Table) -> dict[str, Any]:

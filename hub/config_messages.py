@@ -5,6 +5,9 @@ from difflib import get_close_matches
 
 from pydantic_core import ErrorDetails
 
+from schemas.retries import Retry, RetryOn
+
+_RETRY_FIELDS = ", ".join(Retry.model_fields)
 _ID_RULE = "may hold letters, digits, _ and - only, at most {} of them"
 
 
@@ -13,6 +16,12 @@ def message_of(error: ErrorDetails) -> str:
     name = error["loc"][0] if error["loc"] else ""
     context = error.get("ctx", {})
     match error["type"]:
+        case "model_type" if name == "retry":
+            return f"must be a number of attempts, or a table with {_RETRY_FIELDS}"
+        case "extra_forbidden" if name == "retry":
+            return unknown(str(error["loc"][-1]), Retry.model_fields)
+        case "enum" | "frozen_set_type" | "too_short" if error["loc"][1:2] == ("on",):
+            return f"must be a list of what another attempt may follow: {', '.join(RetryOn)}"
         case "missing":
             return "is required"
         case "value_error":

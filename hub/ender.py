@@ -1,4 +1,4 @@
-"""The ender: writes the terminal event of each execution that was decided to end before any runner took it.
+"""The ender: writes the terminal event of each execution that was decided to end before any runner took it, or took it again.
 
 The fold makes the ending, so the one thing that counts is that a record of it is in the log: it is written until the view shows
 it. A repeat has the same id, and the fold takes the first.
@@ -86,9 +86,7 @@ class Ender:
             try:
                 async for end in self._decisions.ends():
                     backoff.reset()
-                    # Where a claim came before it, the claim's owner ends the execution.
-                    if isinstance(await self._decisions.decision_for(end.execution_id, 1), End):
-                        self._want(end)
+                    self._want(end)
             except BusUnavailable as error:
                 _log.warning("ends are read later", action="ender_waits", error=str(error))
             await backoff.pause()
@@ -143,6 +141,9 @@ class Ender:
             return
         now = time.monotonic()
         if execution.status is not Status.QUEUED or now < wanted.write_at:
+            return
+        # Where a claim of the attempt came before the end, the claim's owner ends the execution, or this attempt of it.
+        if not isinstance(await self._decisions.decision_for(execution.execution_id, execution.attempt), End):
             return
         event = terminal_event(execution, wanted.end)
         message = Message(id=event.id, body=event.to_bytes(), content_type=CONTENT_TYPE)

@@ -1,16 +1,27 @@
 """The fold: what the records of the log make of the executions. Pure: no clock, no settings, no output, the same for everybody.
 
-A status only moves forward and the first ending wins, whatever is repeated, late or contradictory. All that the fold must
-remember is in the rows, so a log may be cut into batches anywhere.
+A status only moves forward and the first ending wins, whatever is repeated, late or contradictory. Where an attempt ends and
+another one follows, the execution is queued again: forward is then the next attempt, and what is told of an earlier one changes
+nothing any more. All that the fold must remember is in the rows, so a log may be cut into batches anywhere.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-from hub.log_entries import Asked, Entry, Progressed, Skip, Told
-from schemas.events import Ended, ExecutionEvent, Progress, ProgressEvent, Queued, Running
-from schemas.executions import Execution
+from hub.log_entries import Asked, AttemptTold, Entry, Progressed, Retried, Skip, Told
+from schemas.events import (
+    AttemptEnded,
+    AttemptEndedEvent,
+    Ended,
+    ExecutionEvent,
+    Progress,
+    ProgressEvent,
+    Queued,
+    Running,
+)
+from schemas.executions import Attempt, Execution
 from schemas.ids import routable_program_id
 from schemas.output import StreamSummary
 from schemas.status import Status
@@ -21,12 +32,12 @@ SOURCE = "/hub"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One accepted change of status, or step towards a start, to be announced."""
+    """One accepted change of status, end of an attempt, or step towards a start, to be announced."""
 
     #: Place in the log of the record that caused it; a record causes one transition at most.
     offset: int
     execution_id: str
-    event: ExecutionEvent | ProgressEvent
+    event: ExecutionEvent | ProgressEvent | AttemptEndedEvent
     #: The status before; ``None`` where the execution was not known before.
     previous: Status | None
     #: Where the caller wants the terminal event; ``None`` on every other one.
@@ -59,7 +70,7 @@ def fold(rows: Mapping[str, Execution], entries: Iterable[Entry]) -> Folded:
             folded.skipped[after] += 1
             continue
         folded.rows[entry.execution_id] = after
-        if before is None or after.status is not before.status or isinstance(entry, Progressed):
+        if before is None or after.status is not before.status or isinstance(entry, Progressed | AttemptTold | Retried):
             folded.transitions.append(_transition(entry, before, after))
     return folded
 
@@ -72,6 +83,10 @@ def _apply(before: Execution | None, entry: Entry) -> Execution | Skip:
             return _tell(before, entry)
         case Progressed(fact=fact):
             return _progress(before, fact)
+        case AttemptTold(fact=fact):
+            return _tell_attempt(before, fact)
+        case Retried():
+            return _retry(before, entry)
 
 
 def _ask(before: Execution | None, asked: Asked) -> Execution | Skip:
@@ -96,23 +111,113 @@ def _ask(before: Execution | None, asked: Asked) -> Execution | Skip:
 
 def _tell(before: Execution | None, told: Told) -> Execution | Skip:
     fact = told.fact
-    row = before or Execution(execution_id=fact.execution_id, program_id=fact.program_id, status=Status.QUEUED)
-    after = _started(row, fact) if isinstance(fact, Running) else _ended(row, fact)
-    if row.status.may_become(fact.status):
-        return after
-    if row.status.rank > fact.status.rank or row == after:
+    row = before or _new(fact)
+    if row.status.is_terminal or fact.attempt == row.attempt:
+        after = _started(row, fact) if isinstance(fact, Running) else _ended(row, fact)
+        if row.status.may_become(fact.status):
+            return after
+        if row.status.rank > fact.status.rank or row == after:
+            return Skip.DUPLICATE
+        return Skip.SECOND_ENDING if isinstance(fact, Ended) else Skip.SECOND_START
+    if fact.attempt < row.attempt:
+        return _of_earlier(row, fact)
+    # The end of the attempt before it is missing: the log does not reach back so far.
+    row = _at_attempt(row, fact.attempt)
+    return _started(row, fact) if isinstance(fact, Running) else _ended(row, fact)
+
+
+def _tell_attempt(before: Execution | None, fact: AttemptEnded) -> Execution | Skip:
+    row = before or _new(fact)
+    if row.status.is_terminal:
+        # Told again after all that followed it, or a second ending of the attempt that was the last.
+        return Skip.SECOND_ENDING if fact.attempt >= row.attempt else _of_earlier(row, fact)
+    if fact.attempt < row.attempt:
+        return _of_earlier(row, fact)
+    row = _with_output(row, fact)
+    ended = Attempt(
+        number=fact.attempt,
+        status=fact.status,
+        started_at=fact.started_at or (row.started_at if fact.attempt == row.attempt else None),
+        ended_at=fact.ended_at,
+        runner_id=fact.runner_id or (row.runner_id if fact.attempt == row.attempt else None),
+        exit_code=fact.exit_code,
+        oom_killed=fact.oom_killed,
+        reason=fact.reason,
+        message=fact.message,
+    )
+    return replace(
+        _at_attempt(_of_command(row, fact.digest), fact.attempt + 1),
+        program_id=fact.program_id,
+        submitted_by=row.submitted_by or fact.submitted_by,
+        accepted_at=row.accepted_at or fact.accepted_at,
+        earlier=(*row.earlier, ended),
+        retry_at=fact.retry_at,
+        progress=f"Attempt {fact.attempt} of {fact.max_attempts} ended: {fact.status.value}. The next one is due at "
+        f"{fact.retry_at.isoformat(timespec='seconds')}",
+    )
+
+
+def _retry(before: Execution | None, retried: Retried) -> Execution | Skip:
+    command = retried.command
+    if before is None:
+        return Skip.UNASKED
+    # It may be published twice, and the attempt may have begun by the first.
+    if before.attempt != command.attempt or before.retry_at is None:
         return Skip.DUPLICATE
-    return Skip.SECOND_ENDING if isinstance(fact, Ended) else Skip.SECOND_START
+    return replace(before, retry_at=None, progress=None)
+
+
+def _new(fact: Running | Ended | AttemptEnded) -> Execution:
+    return Execution(execution_id=fact.execution_id, program_id=fact.program_id, status=Status.QUEUED)
+
+
+def _at_attempt(row: Execution, attempt: int) -> Execution:
+    """The row, queued for an attempt that nothing is known of yet."""
+    return replace(
+        row,
+        status=Status.QUEUED,
+        attempt=attempt,
+        retry_at=None,
+        started_at=None,
+        ended_at=None,
+        runner_id=None,
+        image=None,
+        container_id=None,
+        exit_code=None,
+        oom_killed=False,
+        reason=None,
+        category=None,
+        message=None,
+        progress=None,
+        progress_at=None,
+    )
+
+
+def _of_earlier(row: Execution, fact: Running | Ended | AttemptEnded) -> Skip:
+    """What it is to hear of an attempt that another one has followed."""
+    known = next((attempt for attempt in row.earlier if attempt.number == fact.attempt), None)
+    match fact:
+        case Running():
+            is_known = known is not None and known.started_at == fact.started_at
+        case AttemptEnded():
+            is_known = known is not None and (known.status, known.ended_at) == (fact.status, fact.ended_at)
+        case Ended():
+            is_known = False
+    return Skip.DUPLICATE if is_known else Skip.EARLIER_ATTEMPT
 
 
 def _progress(before: Execution | None, fact: Progress) -> Execution | Skip:
     if before is None:
         return Skip.UNASKED
     # Only forward here too: what has started is prepared no more, and an earlier step is no news.
-    if before.status is not Status.QUEUED or (before.progress_at is not None and fact.happened_at <= before.progress_at):
+    if before.status is not Status.QUEUED or fact.attempt < before.attempt:
+        return Skip.DUPLICATE
+    row = before if fact.attempt == before.attempt else _at_attempt(before, fact.attempt)
+    if row.progress_at is not None and fact.happened_at <= row.progress_at:
         return Skip.DUPLICATE
     return replace(
-        before,
+        row,
+        retry_at=None,
         program_id=fact.program_id,
         attempt=fact.attempt,
         progress=fact.message if fact.percent is None else f"{fact.message} ({fact.percent} %)",
@@ -143,6 +248,10 @@ def _started(row: Execution, fact: Running) -> Execution:
         runner_id=fact.runner_id,
         image=fact.image,
         container_id=fact.container_id,
+        output_attempt=fact.attempt,
+        stdout=None,
+        stderr=None,
+        retry_at=None,
         progress=None,
         progress_at=None,
     )
@@ -150,7 +259,7 @@ def _started(row: Execution, fact: Running) -> Execution:
 
 def _ended(row: Execution, fact: Ended) -> Execution:
     return replace(
-        _of_command(row, fact.digest),
+        _of_command(_with_output(row, fact), fact.digest),
         program_id=fact.program_id,
         status=fact.status,
         attempt=fact.attempt,
@@ -164,8 +273,19 @@ def _ended(row: Execution, fact: Ended) -> Execution:
         reason=fact.reason,
         category=fact.category,
         message=fact.message,
+        retry_at=None,
         progress=None,
         progress_at=None,
+    )
+
+
+def _with_output(row: Execution, fact: Ended | AttemptEnded) -> Execution:
+    """The row with the output of this attempt; where its program was never started, that of an earlier one stays."""
+    if fact.attempt > 1 and fact.started_at is None and row.output_attempt < fact.attempt:
+        return row
+    return replace(
+        row,
+        output_attempt=fact.attempt,
         stdout=_without_content(fact.stdout),
         stderr=_without_content(fact.stderr),
     )
@@ -187,22 +307,28 @@ def _transition(entry: Entry, before: Execution | None, after: Execution) -> Tra
     )
 
 
-def _event(entry: Entry, after: Execution) -> ExecutionEvent | ProgressEvent:
+def _event(entry: Entry, after: Execution) -> ExecutionEvent | ProgressEvent | AttemptEndedEvent:
     match entry:
         case Asked():
-            return _queued_event(after)
+            return _queued_event(after, attempt=1)
+        case Retried():
+            return _queued_event(after, attempt=after.attempt, retried_at=entry.retried_at)
+        # By it, short parameters could be guessed: that is nothing for subscribers.
         case Told(event=event, fact=fact) if fact.digest is not None:
-            # By it, short parameters could be guessed: that is nothing for subscribers.
             return event.model_copy(update={"data": fact.model_copy(update={"digest": None})})
-        case Told() | Progressed():
+        case AttemptTold(event=ending, fact=end) if end.digest is not None:
+            return ending.model_copy(update={"data": end.model_copy(update={"digest": None})})
+        case Told() | Progressed() | AttemptTold():
             return entry.event
 
 
-def _queued_event(row: Execution) -> ExecutionEvent:
+def _queued_event(row: Execution, *, attempt: int, retried_at: datetime | None = None) -> ExecutionEvent:
     fact = Queued(
         execution_id=row.execution_id,
         program_id=routable_program_id(row.program_id),
+        attempt=attempt,
         accepted_at=row.accepted_at,
         submitted_by=row.submitted_by,
+        retried_at=retried_at,
     )
     return ExecutionEvent.of(fact, source=SOURCE)

@@ -7,16 +7,21 @@ from datetime import datetime
 from enum import StrEnum
 
 from bus.messages import Record, Source
-from schemas.commands import ExecuteProgram, digest_of, parse_execute
+from bus.topology import RETRY_KEYS
+from schemas.commands import ExecuteProgram, RetryProgram, digest_of, parse_execute, parse_retry
 from schemas.errors import MalformedCommand, MalformedEvent
 from schemas.events import (
+    ATTEMPT_ENDED_KEYS,
     CLEANUP_KEY,
     PROGRESS_KEYS,
+    AttemptEnded,
+    AttemptEndedEvent,
     Ended,
     ExecutionEvent,
     Progress,
     ProgressEvent,
     Running,
+    parse_attempt_ended,
     parse_cleanup,
     parse_event,
     parse_progress,
@@ -40,6 +45,8 @@ class Skip(StrEnum):
     SECOND_START = "second_start"
     #: Another ending of what has ended.
     SECOND_ENDING = "second_ending"
+    #: About an attempt that another one has followed, and not what is known of it.
+    EARLIER_ATTEMPT = "earlier_attempt"
     #: Progress of what nobody has asked for, as far as the log was read.
     UNASKED = "unasked"
     #: The execution was removed when the view held too many.
@@ -88,6 +95,30 @@ class Progressed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptTold:
+    """The end of an attempt that another one follows."""
+
+    offset: int
+    event: AttemptEndedEvent
+    fact: AttemptEnded
+
+    @property
+    def execution_id(self) -> str:
+        """The execution it is about."""
+        return self.fact.execution_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """The command of a further attempt, which the holder has queued."""
+
+    offset: int
+    execution_id: str
+    command: RetryProgram
+    retried_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
     """A cleanup: what has ended before this place is to be removed."""
 
@@ -95,7 +126,7 @@ class Cleaned:
     cleanup_id: str
 
 
-Entry = Asked | Told | Progressed
+Entry = Asked | Told | Progressed | AttemptTold | Retried
 
 
 def understand(record: Record) -> Entry | Cleaned | Skip:
@@ -104,8 +135,12 @@ def understand(record: Record) -> Entry | Cleaned | Skip:
         return _cleaned(record)
     if record.source is Source.COMMANDS and record.key.startswith("execute."):
         return _asked(record)
+    if record.source is Source.REPORTS and record.key.startswith(RETRY_KEYS):
+        return _retried(record)
     if record.source is Source.REPORTS and record.key.startswith(PROGRESS_KEYS):
         return _progressed(record)
+    if record.source is Source.REPORTS and record.key.startswith(ATTEMPT_ENDED_KEYS):
+        return _attempt_told(record)
     if record.source is Source.REPORTS and record.key.startswith("execution."):
         return _told(record)
     return Skip.FOREIGN
@@ -176,6 +211,25 @@ def _told(record: Record) -> Told | Skip:
     if not isinstance(event.data, Running | Ended):
         return Skip.FOREIGN
     return Told(offset=record.position.offset, event=event, fact=event.data)
+
+
+def _attempt_told(record: Record) -> AttemptTold | Skip:
+    try:
+        event = parse_attempt_ended(record.message.body)
+    except MalformedEvent:
+        return Skip.MALFORMED_EVENT
+    if event.routing_key != record.key:
+        return Skip.WRONG_KEY
+    return AttemptTold(offset=record.position.offset, event=event, fact=event.data)
+
+
+def _retried(record: Record) -> Retried | Skip:
+    message = record.message
+    try:
+        execution_id, command = parse_retry(message.id, message.body)
+    except MalformedCommand:
+        return Skip.MALFORMED_COMMAND
+    return Retried(offset=record.position.offset, execution_id=execution_id, command=command, retried_at=message.timestamp)
 
 
 def _progressed(record: Record) -> Progressed | Skip:

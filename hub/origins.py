@@ -13,6 +13,7 @@ from hub.config_document import Table, read_document
 from hub.config_file import ConfigFile
 from hub.settings import HubSettings, Settings
 from runner.endings import size
+from schemas.retries import Retry
 
 _ENV_FILE = ".env"
 #: Settings in bytes, and in billionths of a processor.
@@ -73,6 +74,8 @@ def _as_written(name: str, value: Any) -> str:
         return size(value)
     if name in _PROCESSORS:
         return f"{value / 1_000_000_000:g}"
+    if name == "retry":
+        return Retry.model_validate(value).as_written
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from schemas.executions import Execution
+from pydantic import TypeAdapter
+
+from schemas.executions import Attempt, Execution
 from schemas.output import StreamSummary
 from schemas.reasons import Category, Reason
 from schemas.status import Status
@@ -16,6 +18,9 @@ _FIELDS = (
     "program_id",
     "status",
     "attempt",
+    "earlier",
+    "retry_at",
+    "output_attempt",
     "parameters",
     "submitted_by",
     "accepted_at",
@@ -40,6 +45,8 @@ _FIELDS = (
 #: The columns that :func:`execution_of` reads, in its order.
 COLUMNS = ", ".join(_FIELDS)
 
+_ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
+
 # Every name comes from the tuple above.
 _UPSERT = f"""
 INSERT INTO executions ({COLUMNS}, ended_offset) VALUES ({", ".join("?" for _ in _FIELDS)}, ?)
@@ -56,6 +63,9 @@ def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset:
         execution.program_id,
         execution.status.value,
         execution.attempt,
+        _ATTEMPTS.dump_json(execution.earlier, exclude_none=True).decode() if execution.earlier else None,
+        text_of(execution.retry_at),
+        execution.output_attempt,
         None if execution.parameters is None else json.dumps(execution.parameters),
         execution.submitted_by,
         text_of(execution.accepted_at),
@@ -86,12 +96,13 @@ def execution_of(row: Sequence[Any]) -> Execution:
     values: dict[str, Any] = dict(zip(_FIELDS, row, strict=True))
     values["status"] = Status(values["status"])
     values["oom_killed"] = bool(values["oom_killed"])
-    for name in ("accepted_at", "started_at", "ended_at", "progress_at"):
+    for name in ("retry_at", "accepted_at", "started_at", "ended_at", "progress_at"):
         values[name] = time_of(values[name])
     for name, kind in (("reason", Reason), ("category", Category)):
         values[name] = kind(values[name]) if values[name] is not None else None
     for name in ("stdout", "stderr"):
         values[name] = StreamSummary.model_validate_json(values[name]) if values[name] is not None else None
+    values["earlier"] = _ATTEMPTS.validate_json(values["earlier"]) if values["earlier"] is not None else ()
     values["parameters"] = json.loads(values["parameters"]) if values["parameters"] is not None else None
     return Execution(**values)
 

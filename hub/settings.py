@@ -118,6 +118,7 @@ class ProgramOverrides(BaseSettings):
     output_limit: str | None = None
     max_executions: str | None = None
     on_limit: str | None = None
+    retry: str | None = None
 
 
 class SeedVariables(BaseSettings):

@@ -82,6 +82,10 @@ class View:
         """The executions that run now, the oldest first."""
         return await self._read(view_queries.running)
 
+    async def to_retry(self, limit: int) -> list[Execution]:
+        """The executions whose next attempt was not queued yet, the one that is due first in front."""
+        return await self._read(partial(view_queries.to_retry, limit=limit))
+
     async def held(self) -> Held:
         """How many records there are."""
         return await self._read(view_queries.held)

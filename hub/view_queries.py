@@ -101,6 +101,12 @@ def running(connection: sqlite3.Connection) -> list[Execution]:
     return [rows.execution_of(row) for row in connection.execute(f"{_SELECT} WHERE status = 'running' ORDER BY started_at")]
 
 
+def to_retry(connection: sqlite3.Connection, limit: int) -> list[Execution]:
+    """The executions whose next attempt was not queued yet, the one that is due first in front."""
+    found = connection.execute(f"{_SELECT} WHERE retry_at IS NOT NULL ORDER BY retry_at LIMIT ?", (limit,))
+    return [rows.execution_of(row) for row in found]
+
+
 def held(connection: sqlite3.Connection) -> Held:
     """How many records there are, and how many of them of finished executions."""
     total, finished = connection.execute(
@@ -128,10 +134,10 @@ def output(connection: sqlite3.Connection, execution_id: str) -> Output:
     execution = find(connection, execution_id)
     if execution is None:
         return Output()
-    found = _output(connection, execution)
-    return replace(
-        found, before=_inline(connection, execution_id, BEFORE) or b"", after=_inline(connection, execution_id, AFTER) or b""
-    )
+    # What was said around the last attempt tells why it was not started, where it was not.
+    said = execution.attempt if execution.status.is_terminal else execution.output_attempt
+    before, after = (_inline(connection, execution_id, said, place) or b"" for place in (BEFORE, AFTER))
+    return replace(_output(connection, execution), before=before, after=after)
 
 
 def is_output_complete(connection: sqlite3.Connection, execution_id: str) -> bool:
@@ -175,19 +181,20 @@ def _output(connection: sqlite3.Connection, execution: Execution) -> Output:
 
 
 def _content(connection: sqlite3.Connection, execution: Execution, stream: StreamName) -> bytes:
-    inline = _inline(connection, execution.execution_id, stream)
+    attempt = execution.output_attempt
+    inline = _inline(connection, execution.execution_id, attempt, stream)
     if inline is not None:
         return inline
     chunks = connection.execute(
         "SELECT content FROM output_chunks WHERE execution_id = ? AND attempt = ? AND stream = ? ORDER BY sequence",
-        (execution.execution_id, execution.attempt, stream),
+        (execution.execution_id, attempt, stream),
     )
     return b"".join(chunk for (chunk,) in chunks)
 
 
-def _inline(connection: sqlite3.Connection, execution_id: str, stream: str) -> bytes | None:
+def _inline(connection: sqlite3.Connection, execution_id: str, attempt: int, stream: str) -> bytes | None:
     row = connection.execute(
-        "SELECT content FROM outputs WHERE execution_id = ? AND stream = ?", (execution_id, stream)
+        "SELECT content FROM outputs WHERE execution_id = ? AND attempt = ? AND stream = ?", (execution_id, attempt, stream)
     ).fetchone()
     return None if row is None else bytes(row[0])
 
@@ -205,7 +212,7 @@ def _has_all(connection: sqlite3.Connection, execution: Execution, stream: Strea
     here, inline = connection.execute(
         "SELECT (SELECT count(*) FROM output_chunks"
         " WHERE execution_id = :id AND attempt = :attempt AND stream = :stream AND sequence < :chunks),"
-        " EXISTS (SELECT 1 FROM outputs WHERE execution_id = :id AND stream = :stream)",
-        {"id": execution.execution_id, "attempt": execution.attempt, "stream": stream, "chunks": summary.chunks},
+        " EXISTS (SELECT 1 FROM outputs WHERE execution_id = :id AND attempt = :attempt AND stream = :stream)",
+        {"id": execution.execution_id, "attempt": execution.output_attempt, "stream": stream, "chunks": summary.chunks},
     ).fetchone()
     return bool(inline) or 0 < summary.chunks == here

@@ -2,7 +2,7 @@
 
 - executions: one row an execution, numbered in the order of the log
 - removed: tombstones of executions whose rows are gone: a late record does not bring them back, a repeated request knows them
-- outputs: output that came inside a terminal event, and the lines around it (streams ``before`` and ``after``)
+- outputs: output that came inside the event of an attempt's end, and the lines around it (streams ``before`` and ``after``)
 - output_chunks: output that came in pieces; superseded by the above
 - counters: executions ever, per status and program
 - acceptances: executions ever, per minute of acceptance
@@ -14,7 +14,7 @@ import sqlite3
 from pathlib import Path
 
 #: Raised with every change of the tables. The view can be made anew from the log, so an old file is dropped, never migrated.
-VERSION = 3
+VERSION = 4
 
 #: The lines around an execution's output, beside its streams in ``outputs``.
 BEFORE, AFTER = "before", "after"
@@ -26,6 +26,9 @@ CREATE TABLE executions (
     program_id TEXT NOT NULL,
     status TEXT NOT NULL,
     attempt INTEGER NOT NULL,
+    earlier TEXT,
+    retry_at TEXT,
+    output_attempt INTEGER NOT NULL,
     parameters TEXT,
     submitted_by TEXT,
     accepted_at TEXT,
@@ -49,6 +52,7 @@ CREATE TABLE executions (
     ended_offset INTEGER
 ) STRICT;
 CREATE INDEX executions_running ON executions (started_at) WHERE status = 'running';
+CREATE INDEX executions_to_retry ON executions (retry_at) WHERE retry_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (ended_offset) WHERE ended_offset IS NOT NULL;
 
 CREATE TABLE removed (
@@ -63,9 +67,10 @@ CREATE INDEX removed_by_age ON removed (removed_at);
 
 CREATE TABLE outputs (
     execution_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
     stream TEXT NOT NULL,
     content BLOB NOT NULL,
-    PRIMARY KEY (execution_id, stream)
+    PRIMARY KEY (execution_id, attempt, stream)
 ) STRICT;
 
 CREATE TABLE output_chunks (

@@ -16,7 +16,7 @@ from hub.stats import moves
 from hub.view_schema import AFTER, BEFORE
 from schemas import output
 from schemas.errors import MalformedEvent
-from schemas.events import Ended, OutputChunk, parse_output
+from schemas.events import AttemptEnded, Ended, OutputChunk, parse_output
 from schemas.executions import CleanedUp, Execution
 
 #: For how long a removed execution is remembered: as long as the decision that it was started.
@@ -89,15 +89,15 @@ def apply_output(connection: sqlite3.Connection, batch: Batch) -> AppliedOutput:
             return AppliedOutput()
         chunks = [chunk for record in fresh if (chunk := _chunk_of(record)) is not None]
         removed = _removed(connection, {chunk.execution_id for chunk in chunks})
-        streams = {(chunk.execution_id, chunk.stream) for chunk in chunks if chunk.execution_id not in removed}
-        # What came inside the terminal event is all there is: a chunk after it repeats a part.
+        streams = {(chunk.execution_id, chunk.attempt, chunk.stream) for chunk in chunks if chunk.execution_id not in removed}
+        # What came inside the event of an attempt's end is all there is: a chunk after it repeats a part.
         wanted = {stream for stream in streams if not _is_inline(connection, *stream)}
         connection.executemany(
             "INSERT OR IGNORE INTO output_chunks (execution_id, attempt, stream, sequence, content) VALUES (?, ?, ?, ?, ?)",
             [
                 (chunk.execution_id, chunk.attempt, chunk.stream, chunk.sequence, chunk.content_bytes())
                 for chunk in chunks
-                if (chunk.execution_id, chunk.stream) in wanted
+                if (chunk.execution_id, chunk.attempt, chunk.stream) in wanted
             ],
         )
         _move_to(connection, StreamName.OUTPUT, fresh[-1].position)
@@ -202,29 +202,33 @@ def _store_transition(connection: sqlite3.Connection, transition: Transition) ->
             transition.correlation_id,
         ),
     )
-    if isinstance(event.data, Ended):
+    if isinstance(event.data, Ended | AttemptEnded):
+        attempt = event.data.attempt
         for stream, summary in (
             (output.StreamName.STDOUT, event.data.stdout),
             (output.StreamName.STDERR, event.data.stderr),
         ):
             content = summary.content_bytes()
             if content is not None:
-                _store_inline(connection, transition.execution_id, stream, content)
+                _store_inline(connection, transition.execution_id, attempt, stream, content)
         for place, lines in ((BEFORE, event.data.lines_before), (AFTER, event.data.lines_after)):
             if lines is not None:
-                _store_inline(connection, transition.execution_id, place, lines.encode())
+                _store_inline(connection, transition.execution_id, attempt, place, lines.encode())
 
 
-def _store_inline(connection: sqlite3.Connection, execution_id: str, stream: str, content: bytes) -> None:
+def _store_inline(connection: sqlite3.Connection, execution_id: str, attempt: int, stream: str, content: bytes) -> None:
     connection.execute(
-        "INSERT OR REPLACE INTO outputs (execution_id, stream, content) VALUES (?, ?, ?)", (execution_id, stream, content)
+        "INSERT OR REPLACE INTO outputs (execution_id, attempt, stream, content) VALUES (?, ?, ?, ?)",
+        (execution_id, attempt, stream, content),
     )
-    connection.execute("DELETE FROM output_chunks WHERE execution_id = ? AND stream = ?", (execution_id, stream))
+    connection.execute(
+        "DELETE FROM output_chunks WHERE execution_id = ? AND attempt = ? AND stream = ?", (execution_id, attempt, stream)
+    )
 
 
-def _is_inline(connection: sqlite3.Connection, execution_id: str, stream: output.StreamName) -> bool:
-    select = "SELECT 1 FROM outputs WHERE execution_id = ? AND stream = ?"
-    return connection.execute(select, (execution_id, stream)).fetchone() is not None
+def _is_inline(connection: sqlite3.Connection, execution_id: str, attempt: int, stream: output.StreamName) -> bool:
+    select = "SELECT 1 FROM outputs WHERE execution_id = ? AND attempt = ? AND stream = ?"
+    return connection.execute(select, (execution_id, attempt, stream)).fetchone() is not None
 
 
 def _chunk_of(record: Record) -> OutputChunk | None:

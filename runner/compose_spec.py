@@ -37,7 +37,8 @@ class ComposeSpec:
     paths: HostPaths
     #: Whether the file may ask for everything.
     trusted: bool
-    #: For interpolation in the file: PROGRAM_ID, EXECUTION_ID, PARAM_*. Beside ``.env``, nothing else is there to interpolate.
+    #: For interpolation in the file: PROGRAM_ID, EXECUTION_ID, EXECUTION_ATTEMPT, PARAM_*. Beside ``.env``, nothing else is
+    #: there to interpolate.
     env: Mapping[str, str] = field(repr=False)
     #: Of each service: the most it may have, and what it gets where it says nothing. A trusted file may ask for more.
     memory_bytes: int
@@ -113,7 +114,7 @@ def plan_compose(
         folder=place.folder,
         paths=paths,
         trusted=program.compose_profile is ComposeProfile.TRUSTED,
-        env=environment(program.id, execution_id, parameters, {}),
+        env=environment(program.id, execution_id, attempt, parameters, {}),
         memory_bytes=program.memory_limit or settings.memory_limit,
         nano_cpus=program.cpu_limit or settings.cpu_limit,
         pids_limit=program.pids_limit or settings.pids_limit,

@@ -1,6 +1,7 @@
 """One life: a claimed attempt from its program's files to its end in the journal and its container's removal."""
 
 import asyncio
+import random
 import time
 from collections.abc import Coroutine
 from enum import Enum, auto
@@ -41,6 +42,7 @@ from schemas.masking import masked_command_line, parameters_line
 from schemas.output import StreamName, StreamSummary
 from schemas.programs import Program
 from schemas.reasons import Reason
+from schemas.retries import NEVER, Retry
 from schemas.status import Status
 from schemas.times import utc_now
 
@@ -53,7 +55,7 @@ _CLEARING_SECONDS = 20.0
 class Fate(Enum):
     """What became of an attempt in this life of the runner."""
 
-    #: Its terminal event is in the journal, and nothing runs.
+    #: The event of its end is in the journal, and nothing runs.
     ENDED = auto()
     #: It was not started, and shall be by the next life.
     POSTPONED = auto()
@@ -280,7 +282,7 @@ class Execution:
                 await backoff.pause()
 
     async def _end(self, outcome: Outcome) -> None:
-        ending = outcome.ending
+        ending, retry = outcome.ending, self._retry()
         reports = [self._reports.wrote(self._program_id, piece) for piece in outcome.pieces]
         ended = self._reports.ended(
             self._program_id,
@@ -291,17 +293,26 @@ class Execution:
             stderr=outcome.stderr,
             lines_before=self._before.text(),
             lines_after=self._after.text(),
+            retry=retry,
+            draw=random.random(),
         )
         reports.append(ended)
         await self._journal.ended(self._claimed, *reports)
+        again = retry.follows(self._claimed.attempt, ending.status, ending.reason)
         self._log.info(
-            "execution ended",
-            action="execution_ended",
+            "attempt ended" if again else "execution ended",
+            action="attempt_ended" if again else "execution_ended",
             program_id=self._program_id,
             status=ending.status.value,
             reason=ending.reason and ending.reason.value,
             exit_code=ending.exit_code,
         )
+
+    def _retry(self) -> Retry:
+        """How it is tried again by what config.yaml says now, and not at all where somebody has asked for its end."""
+        if self.is_cancelled:
+            return NEVER
+        return self._around.catalogues.current.retry_of(self._claimed.command.program_id)
 
 
 def _outcome(ending: Ending) -> Outcome:

@@ -19,7 +19,7 @@ from runner.errors import JournalError, JournalLocked
 from runner.output import Piece
 from runner.writer_thread import WriterThread
 from schemas.commands import ExecuteProgram
-from schemas.events import ExecutionEvent, OutputEvent, ProgressEvent
+from schemas.events import AttemptEndedEvent, ExecutionEvent, OutputEvent, ProgressEvent
 from schemas.output import StreamName, StreamSummary
 
 _SCHEMA = """
@@ -99,7 +99,7 @@ class Report:
     body: bytes
 
     @classmethod
-    def of(cls, event: ExecutionEvent | OutputEvent | ProgressEvent) -> "Report":
+    def of(cls, event: ExecutionEvent | AttemptEndedEvent | OutputEvent | ProgressEvent) -> "Report":
         """The report that carries this event."""
         stream = BusStream.OUTPUT if isinstance(event, OutputEvent) else BusStream.LOG
         return cls(event.subject, stream, event.routing_key, event.id, event.to_bytes())

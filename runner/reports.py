@@ -6,8 +6,10 @@ from runner.endings import Ending
 from runner.identity import Identity
 from runner.journal import Claimed, Report
 from runner.output import Piece
+from schemas.attempts import ending_event
 from schemas.events import Ended, ExecutionEvent, OutputChunk, OutputEvent, Phase, Progress, ProgressEvent, Running
 from schemas.output import StreamSummary
+from schemas.retries import NEVER, Retry
 
 
 class Reports:
@@ -32,7 +34,7 @@ class Reports:
             image=image,
             container_id=container_id,
         )
-        return self._of(fact)
+        return Report.of(ExecutionEvent.of(fact, source=self._identity.source))
 
     def wrote(self, program_id: str, piece: Piece) -> Report:
         """The program wrote something."""
@@ -70,8 +72,10 @@ class Reports:
         stderr: StreamSummary,
         lines_before: str | None = None,
         lines_after: str | None = None,
+        retry: Retry = NEVER,
+        draw: float = 0.0,
     ) -> Report:
-        """The execution ended."""
+        """The attempt ended, and the execution with it, unless ``retry`` has it tried again: see :func:`ending_event`."""
         fact = Ended(
             execution_id=self._claimed.execution_id,
             program_id=program_id,
@@ -93,7 +97,4 @@ class Reports:
             lines_before=lines_before,
             lines_after=lines_after,
         )
-        return self._of(fact)
-
-    def _of(self, fact: Running | Ended) -> Report:
-        return Report.of(ExecutionEvent.of(fact, source=self._identity.source))
+        return Report.of(ending_event(fact, retry, source=self._identity.source, draw=draw))

@@ -165,7 +165,7 @@ def plan(
         argv=argv,
         arguments=arguments if argv is None else (),
         notes=() if main_file in (None, program.main_file) else (f"{program.main_file} not found: running {main_file}",),
-        env=environment(program.id, execution_id, parameters, files.env),
+        env=environment(program.id, execution_id, attempt, parameters, files.env),
         host_folder=paths.of(files.folder),
         requirements=requirements_of(
             files.requirements, actions_require if actions else None, files.env, settings.install_timeout_seconds
@@ -219,9 +219,9 @@ def _split(program: Program) -> tuple[str, ...]:
 
 
 def environment(
-    program_id: str, execution_id: str, parameters: Mapping[str, Any], env_file: Mapping[str, str]
+    program_id: str, execution_id: str, attempt: int, parameters: Mapping[str, Any], env_file: Mapping[str, str]
 ) -> dict[str, str]:
-    """The variables of an attempt: those of ``.env``, PARAM_* for each parameter, PROGRAM_ID and EXECUTION_ID.
+    """The variables of an attempt: those of ``.env``, PARAM_* for each parameter, and those that say which attempt it is.
 
     Raises:
         CannotRun: a parameter can't become a variable.
@@ -233,7 +233,8 @@ def environment(
             raise CannotRun(Reason.INVALID_PARAMETERS, f"Two parameters would both become {name}; '{key}' is one of them")
         named[name] = _variable_value(key, value)
     # The hub's own come last: neither the file nor a parameter can change them.
-    environment = {**env_file, **named, "PROGRAM_ID": program_id, "EXECUTION_ID": execution_id}
+    own = {"PROGRAM_ID": program_id, "EXECUTION_ID": execution_id, "EXECUTION_ATTEMPT": str(attempt)}
+    environment = {**env_file, **named, **own}
     for name, text in environment.items():
         if len(name.encode()) + 1 + len(text.encode()) > _LONGEST_VARIABLE:
             raise CannotRun(Reason.INVALID_PARAMETERS, f"The variable {name} is longer than {_LONGEST_VARIABLE} bytes")

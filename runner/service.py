@@ -11,7 +11,7 @@ import structlog
 
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable
-from bus.messages import Claim, Decision
+from bus.messages import Claim, Decision, Source
 from bus.ports import Bus, Delivery
 from runner.answers import Answers
 from runner.cancels import Cancels
@@ -29,7 +29,7 @@ from runner.recovery import find_leftovers
 from runner.slots import Slots
 from runner.surroundings import Surroundings
 from runner.waiting import cancel, unless
-from schemas.commands import digest_of, parse_execute
+from schemas.commands import ExecuteProgram, digest_of, parse_execute, parse_retry
 from schemas.errors import MalformedCommand
 
 log = structlog.get_logger()
@@ -238,12 +238,12 @@ class Runner:
             return
         message = delivery.message
         try:
-            execution_id, command = parse_execute(message.id, message.body)
+            execution_id, attempt, digest, command = _understand(delivery)
         except MalformedCommand as error:
             log.warning("malformed command", action="command_rejected", message_id=message.id, why=str(error))
             await self._settle(delivery.reject(str(error)), "reject")
             return
-        claimed, is_new = await self._journal.claim(execution_id, 1, digest_of(command), command)
+        claimed, is_new = await self._journal.claim(execution_id, attempt, digest, command)
         if not is_new:
             log.info("command came again", action="command_redelivered", execution_id=execution_id)
             await self._settle(delivery.done(), "acknowledge")
@@ -332,3 +332,17 @@ class Runner:
         give_up_at = time.monotonic() + limit_seconds
         while self._lives and (left := give_up_at - time.monotonic()) > 0:
             await asyncio.wait(set(self._lives), timeout=left)
+
+
+def _understand(delivery: Delivery) -> tuple[str, int, str, ExecuteProgram]:
+    """Execution id, attempt, digest and command of a delivery. Only the holder's word makes an attempt beyond the first.
+
+    Raises:
+        MalformedCommand: it is no command.
+    """
+    message = delivery.message
+    if delivery.source is Source.COMMANDS:
+        execution_id, command = parse_execute(message.id, message.body)
+        return execution_id, 1, digest_of(command), command
+    execution_id, retry = parse_retry(message.id, message.body)
+    return execution_id, retry.attempt, retry.digest or digest_of(retry), retry

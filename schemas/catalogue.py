@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.programs import OnLimit, Program
+from schemas.retries import NEVER, Retry
 from schemas.settings import ProgramSettings
 
 
@@ -39,6 +40,11 @@ class Catalogue:
     def pool_of(self, program: Program) -> str:
         """The pool whose runners run ``program``."""
         return program.pool or self.settings.pool
+
+    def retry_of(self, name: str) -> Retry:
+        """Whether what failed of the program with this ``id`` or key is tried again; never where there is none."""
+        program = self.find(name)
+        return NEVER if program is None else program.retry or self.settings.retry
 
     @property
     def pools(self) -> frozenset[str]:

@@ -3,16 +3,23 @@
 import hashlib
 import json
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import MalformedCommand
 from schemas.ids import execution_id_of
+from schemas.retries import MOST_RETRIES
 from schemas.times import Time
 
 #: Longest body of a command, in bytes. A larger one is dead-lettered unread.
 MAX_COMMAND_BYTES = 128 * 1024
+
+
+#: A retry says more than the command did, and may be spelled longer.
+_MAX_RETRY_BYTES = 2 * MAX_COMMAND_BYTES
+
+_C = TypeVar("_C", bound="ExecuteProgram")
 
 
 class ExecuteProgram(BaseModel):
@@ -37,6 +44,15 @@ class ExecuteProgram(BaseModel):
     def to_bytes(self) -> bytes:
         """The body to publish."""
         return self.model_dump_json(exclude_none=True).encode()
+
+
+class RetryProgram(ExecuteProgram):
+    """Run a further attempt of an execution. The holder alone asks for it, where nobody else may write."""
+
+    #: Its number.
+    attempt: int = Field(ge=2, le=MOST_RETRIES + 1)
+    #: Of the command as its caller sent it, who may have named the program otherwise: see :func:`digest_of`.
+    digest: str | None = None
 
 
 def digest_of(command: ExecuteProgram) -> str:
@@ -68,14 +84,27 @@ def parse_execute(message_id: str | None, body: bytes) -> tuple[str, ExecuteProg
     Raises:
         MalformedCommand: no message id, too long, not JSON, or not the shape of an ExecuteProgram.
     """
+    return _parse(message_id, body, ExecuteProgram, most_bytes=MAX_COMMAND_BYTES)
+
+
+def parse_retry(message_id: str | None, body: bytes) -> tuple[str, RetryProgram]:
+    """The execution id and the command of a further attempt.
+
+    Raises:
+        MalformedCommand: no message id, too long, not JSON, or not the shape of a RetryProgram.
+    """
+    return _parse(message_id, body, RetryProgram, most_bytes=_MAX_RETRY_BYTES)
+
+
+def _parse(message_id: str | None, body: bytes, model: type[_C], *, most_bytes: int) -> tuple[str, _C]:
     if not message_id:
         raise MalformedCommand("the message has no message_id: set one (a UUID is best), it names the execution")
     if len(message_id) > 255:
         raise MalformedCommand("the message_id is longer than 255 characters")
-    if len(body) > MAX_COMMAND_BYTES:
-        raise MalformedCommand(f"the body has {len(body)} bytes: at most {MAX_COMMAND_BYTES} are allowed")
+    if len(body) > most_bytes:
+        raise MalformedCommand(f"the body has {len(body)} bytes: at most {most_bytes} are allowed")
     try:
-        command = ExecuteProgram.model_validate(json.loads(body, parse_constant=_refuse_constant, parse_float=_finite))
+        command = model.model_validate(json.loads(body, parse_constant=_refuse_constant, parse_float=_finite))
         # Lone surrogates pass json.loads, and names with them pass pydantic too: better refused now than in an event.
         json.dumps(command.parameters, ensure_ascii=False).encode()
         command.to_bytes()

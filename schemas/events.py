@@ -22,6 +22,8 @@ CLEANUP_TYPE = "io.pyexecutorhub.cleanup.v1"
 CLEANUP_KEY = "execution.cleanup.hub"
 #: How the keys of progress begin; no status is called so.
 PROGRESS_KEYS = "execution.progress."
+#: How the keys of attempts that another one follows begin; nor is one called so.
+ATTEMPT_ENDED_KEYS = "execution.attempt_ended."
 
 ExecutionId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
@@ -51,11 +53,13 @@ class Queued(_Fact):
     status: Literal[Status.QUEUED] = Status.QUEUED
     accepted_at: Time | None = None
     submitted_by: str | None = None
+    #: When a further attempt was queued; ``None`` on the first.
+    retried_at: Time | None = None
 
     @property
     def happened_at(self) -> datetime | None:
-        """When the command was accepted, where its publisher said so."""
-        return self.accepted_at
+        """When the attempt was queued: the first when its command was accepted, where its publisher said so."""
+        return self.retried_at or self.accepted_at
 
 
 class Running(_Fact):
@@ -77,10 +81,9 @@ class Running(_Fact):
         return self.started_at
 
 
-class Ended(_Fact):
-    """The one terminal event of an execution."""
+class _Ending(_Fact):
+    """How an attempt ended."""
 
-    status: Literal[Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED]
     accepted_at: Time | None = None
     submitted_by: str | None = None
     #: Of the command that was run, or would have been: for the fold alone, subscribers don't get it.
@@ -106,8 +109,25 @@ class Ended(_Fact):
 
     @property
     def happened_at(self) -> datetime:
-        """When the execution ended."""
+        """When the attempt ended."""
         return self.ended_at
+
+
+class Ended(_Ending):
+    """The one terminal event of an execution. What it says is how its last attempt ended."""
+
+    status: Literal[Status.COMPLETED, Status.FAILED, Status.TIMEOUT, Status.CANCELLED]
+
+
+class AttemptEnded(_Ending):
+    """An attempt has ended, and the next one follows: the execution is queued again."""
+
+    #: How the attempt ended.
+    status: Literal[Status.FAILED, Status.TIMEOUT]
+    #: When the next attempt is due.
+    retry_at: Time
+    #: Attempts that there may be in all.
+    max_attempts: int = Field(ge=2, le=_MAX_INT)
 
 
 class Phase(StrEnum):
@@ -264,6 +284,29 @@ class ProgressEvent(_CloudEvent):
         return f"{PROGRESS_KEYS}{self.data.program_id}"
 
 
+class AttemptEndedEvent(_CloudEvent):
+    """An attempt that another one follows, as subscribers receive it."""
+
+    data: AttemptEnded
+
+    @classmethod
+    def of(cls, fact: AttemptEnded, *, source: str) -> Self:
+        """The event of one attempt's end. Its id is the same whoever builds it, so duplicates are recognisable."""
+        return cls(
+            id=f"{fact.execution_id}:{fact.attempt}:attempt_ended",
+            source=source,
+            type=f"{_TYPE_PREFIX}.attempt_ended.v1",
+            subject=fact.execution_id,
+            time=fact.happened_at,
+            data=fact,
+        )
+
+    @property
+    def routing_key(self) -> str:
+        """``execution.attempt_ended.<program_id>``."""
+        return f"{ATTEMPT_ENDED_KEYS}{self.data.program_id}"
+
+
 class OutputEvent(_CloudEvent):
     """A piece of output, as subscribers receive it."""
 
@@ -289,6 +332,7 @@ class OutputEvent(_CloudEvent):
 _EXECUTION_EVENT: TypeAdapter[ExecutionEvent] = TypeAdapter(ExecutionEvent)
 _CLEANUP_EVENT: TypeAdapter[CleanupEvent] = TypeAdapter(CleanupEvent)
 _PROGRESS_EVENT: TypeAdapter[ProgressEvent] = TypeAdapter(ProgressEvent)
+_ATTEMPT_ENDED_EVENT: TypeAdapter[AttemptEndedEvent] = TypeAdapter(AttemptEndedEvent)
 _OUTPUT_EVENT: TypeAdapter[OutputEvent] = TypeAdapter(OutputEvent)
 
 
@@ -320,6 +364,23 @@ def parse_progress(body: bytes) -> ProgressEvent:
     except (ValidationError, ValueError) as error:
         raise MalformedEvent(f"the record is not a progress event: {type(error).__name__}") from error
     if event != ProgressEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
+        raise MalformedEvent("the event's envelope and its data disagree")
+    return event
+
+
+def parse_attempt_ended(body: bytes) -> AttemptEndedEvent:
+    """The end of an attempt in one record.
+
+    Raises:
+        MalformedEvent: it is not a CloudEvent of an attempt's end, or its envelope and its data disagree.
+    """
+    try:
+        event = _ATTEMPT_ENDED_EVENT.validate_json(body)
+        for summary in (event.data.stdout, event.data.stderr):
+            summary.content_bytes()
+    except (ValidationError, ValueError) as error:
+        raise MalformedEvent(f"the record is not the end of an attempt: {type(error).__name__}") from error
+    if event != AttemptEndedEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
         raise MalformedEvent("the event's envelope and its data disagree")
     return event
 

@@ -10,6 +10,23 @@ from schemas.status import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An attempt that another one followed."""
+
+    number: int
+    #: How it ended.
+    status: Status
+    #: ``None`` where its program was never started.
+    started_at: datetime | None = None
+    ended_at: datetime
+    runner_id: str | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    reason: Reason | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """One run of one program. Times are UTC; what is not known (yet) is ``None``."""
 
@@ -17,7 +34,14 @@ class Execution:
     #: The canonical id where a runner has said it; until then as the caller typed it.
     program_id: str
     status: Status
+    #: The attempt that all that follows is about, except for what was asked for.
     attempt: int = 1
+    #: The attempts before it, in order.
+    earlier: tuple[Attempt, ...] = ()
+    #: When the next attempt is due, until it was queued.
+    retry_at: datetime | None = None
+    #: The attempt whose output is the execution's: the newest one whose program was started.
+    output_attempt: int = 1
     parameters: dict[str, Any] | None = None
     submitted_by: str | None = None
     accepted_at: datetime | None = None

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from schemas.ids import ProgramId
 from schemas.quantities import Memory, NanoCpus, Seconds
+from schemas.retries import RetryPolicy
 
 #: A pool is one word of a routing key and of a queue's name.
 PoolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -74,5 +75,7 @@ class Program(BaseModel):
     memory_limit: Memory | None = None
     cpu_limit: NanoCpus | None = None
     pids_limit: Annotated[int, Field(ge=1)] | None = None
+    #: Whether an execution that failed is tried again.
+    retry: RetryPolicy | None = None
     #: The work queue that its commands go to.
     pool: PoolName | None = None

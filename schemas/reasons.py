@@ -55,6 +55,8 @@ class Reason(StrEnum):
     COMPOSE_UNAVAILABLE = "compose_unavailable"
     #: The runner was restarted while the program ran, and the program could not be taken up.
     RUNNER_RESTARTED = "runner_restarted"
+    #: The runner fell silent while it had the execution, and is taken to be gone for good.
+    RUNNER_LOST = "runner_lost"
     #: The kind of run is configured but this runner can't do it.
     UNSUPPORTED = "unsupported"
     INTERNAL = "internal"
@@ -90,6 +92,7 @@ _CATEGORIES = {
     Reason.NETWORK: Category.SYSTEM,
     Reason.COMPOSE_UNAVAILABLE: Category.SYSTEM,
     Reason.RUNNER_RESTARTED: Category.SYSTEM,
+    Reason.RUNNER_LOST: Category.SYSTEM,
     Reason.UNSUPPORTED: Category.SYSTEM,
     Reason.INTERNAL: Category.SYSTEM,
 }

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.programs import OnLimit, PoolName
 from schemas.quantities import Bytes, Memory, NanoCpus, Seconds
+from schemas.retries import NEVER, RetryPolicy
 
 
 class ProgramSettings(BaseModel):
@@ -35,5 +36,7 @@ class ProgramSettings(BaseModel):
     output_limit: Bytes = 10 * 1024**2
     #: Finished executions that are kept.
     max_executions: Annotated[int, Field(ge=1)] = 10_000
+    #: Whether executions of programs that say nothing about it are tried again.
+    retry: RetryPolicy = NEVER
     #: The work queue of programs that name none.
     pool: PoolName = "default"

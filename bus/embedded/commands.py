@@ -41,14 +41,22 @@ class EmbeddedCommands:
 
     async def accept(self, pool: str, message: Message) -> None:
         """Put it into the work queue and into the log, in one transaction."""
+        await self._queue_up(pool, message, Source.COMMANDS)
+
+    async def retry(self, pool: str, message: Message) -> None:
+        """The same, as the holder's."""
+        await self._queue_up(pool, message, Source.REPORTS)
+
+    async def _queue_up(self, pool: str, message: Message, source: Source) -> None:
         queue = self._queue(pool)
         if len(queue) >= topology.WORK_QUEUE_LENGTH:
             raise BusUnavailable(f"the work queue of pool {pool} is full")
         row = to_row(message)
 
-        def insert(database: sqlite3.Connection) -> int:
-            cursor = database.execute(f"INSERT INTO work (pool, {COLUMNS}) VALUES (?, {PLACES})", (pool, *row))  # noqa: S608
-            append_to(database, StreamName.LOG, Source.COMMANDS, topology.execute_key(pool), message)
+        def add(database: sqlite3.Connection) -> int:
+            insert = f"INSERT INTO work (pool, source, {COLUMNS}) VALUES (?, ?, {PLACES})"  # noqa: S608
+            cursor = database.execute(insert, (pool, source.value, *row))
+            append_to(database, StreamName.LOG, source, _key(pool, source), message)
             sequence: int = cursor.lastrowid or 0
             return sequence
 
@@ -57,7 +65,7 @@ class EmbeddedCommands:
             self._arrived.rise()
             self._logged.rise()
 
-        await self._store.write(insert, accepted)
+        await self._store.write(add, accepted)
 
     async def take(self, pool: str, free_slots: int) -> "EmbeddedDelivery":
         """Wait for the next command; it alone is taken, so there is always a slot for it."""
@@ -71,11 +79,11 @@ class EmbeddedCommands:
             await self._arrived.above(height)
         sequence = queue.popleft()
         try:
-            message = await self._store.read(lambda database: _command(database, sequence))
+            message, source = await self._store.read(lambda database: _command(database, sequence))
         except BaseException:
             self.put_back(pool, sequence)
             raise
-        return EmbeddedDelivery(self._store, self, self._dead_letters, pool, sequence, message)
+        return EmbeddedDelivery(self._store, self, self._dead_letters, pool, sequence, message, source)
 
     async def stop_taking(self) -> None:
         """Nothing to do: nothing is ever taken ahead."""
@@ -110,6 +118,7 @@ class EmbeddedDelivery:
         pool: str,
         sequence: int,
         message: Message,
+        source: Source,
     ) -> None:
         self._store = store
         self._commands = commands
@@ -117,12 +126,18 @@ class EmbeddedDelivery:
         self._pool = pool
         self._sequence = sequence
         self._message = message
+        self._source = source
         self._settled = False
 
     @property
     def message(self) -> Message:
         """The command."""
         return self._message
+
+    @property
+    def source(self) -> Source:
+        """Where it came in."""
+        return self._source
 
     async def done(self) -> None:
         """Settle it for good."""
@@ -134,7 +149,7 @@ class EmbeddedDelivery:
         """Move it to the dead letters, in one transaction."""
         if not self._settled:
             self._settled = True
-            await self._dead_letters.bury(self._sequence, DeadReason.MALFORMED, reason, key=topology.execute_key(self._pool))
+            await self._dead_letters.bury(self._sequence, DeadReason.MALFORMED, reason, key=_key(self._pool, self._source))
 
     async def give_back(self) -> None:
         """Make it available again."""
@@ -147,8 +162,14 @@ def _waiting(database: sqlite3.Connection, pool: str) -> list[int]:
     return [row[0] for row in database.execute("SELECT sequence FROM work WHERE pool = ? ORDER BY sequence", (pool,))]
 
 
-def _command(database: sqlite3.Connection, sequence: int) -> Message:
-    return from_row(database.execute(f"SELECT {COLUMNS} FROM work WHERE sequence = ?", (sequence,)).fetchone())  # noqa: S608
+def _key(pool: str, source: Source) -> str:
+    return topology.execute_key(pool) if source is Source.COMMANDS else topology.retry_key(pool)
+
+
+def _command(database: sqlite3.Connection, sequence: int) -> tuple[Message, Source]:
+    select = f"SELECT source, {COLUMNS} FROM work WHERE sequence = ?"  # noqa: S608
+    source, *row = database.execute(select, (sequence,)).fetchone()
+    return from_row(tuple(row)), Source(source)
 
 
 def _delete(database: sqlite3.Connection, sequence: int) -> None:

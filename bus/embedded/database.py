@@ -11,7 +11,8 @@ from bus.messages import StreamName
 _MESSAGE = "message_id TEXT, body BLOB NOT NULL, content_type TEXT NOT NULL, timestamp TEXT, reply_to TEXT, correlation_id TEXT"
 
 _SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS work (sequence INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL, {_MESSAGE});
+CREATE TABLE IF NOT EXISTS work (sequence INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL, {_MESSAGE},
+    source TEXT NOT NULL DEFAULT 'commands');
 CREATE TABLE IF NOT EXISTS dead_letters (
     place INTEGER PRIMARY KEY AUTOINCREMENT, letter_id TEXT NOT NULL UNIQUE, dead_at TEXT NOT NULL, reason TEXT NOT NULL,
     detail TEXT NOT NULL, routing_key TEXT NOT NULL, {_MESSAGE}
@@ -56,6 +57,8 @@ def connect(path: Path) -> sqlite3.Connection:
         # A commit is a promise to somebody, so it is on the disk.
         database.execute("PRAGMA synchronous=FULL")
         database.executescript(_SCHEMA)
+        if "source" not in {row[1] for row in database.execute("PRAGMA table_info(work)")}:  # of an earlier version
+            database.execute("ALTER TABLE work ADD COLUMN source TEXT NOT NULL DEFAULT 'commands'")
         decision_table.prepare(database)
     except BaseException:
         database.close()

@@ -38,11 +38,11 @@ class RabbitCommands:
 
     async def accept(self, pool: str, message: Message) -> None:
         """Publish to work queue and log in one step."""
-        key = topology.execute_key(pool)
-        try:
-            await self._publisher.publish(topology.COMMANDS, key, to_amqp(message), limit_seconds=ACCEPT_LIMIT_SECONDS)
-        except Unroutable as error:
-            raise UnknownPool(pool) from error
+        await self._publish(topology.COMMANDS, topology.execute_key(pool), pool, message)
+
+    async def retry(self, pool: str, message: Message) -> None:
+        """The same from where commands of others don't come."""
+        await self._publish(topology.REPORTS, topology.retry_key(pool), pool, message)
 
     async def take(self, pool: str, free_slots: int) -> Delivery:
         """Wait for the next command."""
@@ -84,6 +84,12 @@ class RabbitCommands:
             await intake.close()
         if self._counter is not None:
             await close_quietly(self._counter)
+
+    async def _publish(self, exchange: str, key: str, pool: str, message: Message) -> None:
+        try:
+            await self._publisher.publish(exchange, key, to_amqp(message), limit_seconds=ACCEPT_LIMIT_SECONDS)
+        except Unroutable as error:
+            raise UnknownPool(pool) from error
 
     async def _count(self, queue: str) -> int:
         if self._counter is None or self._counter.is_closed:

@@ -12,7 +12,7 @@ from aiormq.abc import DeliveredMessage
 from bus import topology
 from bus.backoff import Backoff
 from bus.errors import BusClosed, BusError, BusUnavailable
-from bus.messages import Message
+from bus.messages import Message, Source
 from bus.rabbitmq.connection import Link, close_quietly
 from bus.rabbitmq.consumer import Consumer, ack, give_back
 from bus.rabbitmq.declaration import declare_pool
@@ -217,6 +217,14 @@ class RabbitDelivery:
     def message(self) -> Message:
         """The command."""
         return self._message
+
+    @property
+    def source(self) -> Source:
+        """Where it came in, as the broker says, who keeps it over a return to the queue."""
+        by_holder = self._delivered.exchange == topology.REPORTS and (self._delivered.routing_key or "").startswith(
+            topology.RETRY_KEYS
+        )
+        return Source.REPORTS if by_holder else Source.COMMANDS
 
     async def done(self) -> None:
         """Settle it for good."""

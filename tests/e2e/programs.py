@@ -46,6 +46,17 @@ with open("/workspace/starts", "a") as starts:
 time.sleep(float(os.environ.get("PARAM_SECONDS", "0")))
 """
 
+#: Fails until it has been tried often enough.
+TRIES = """
+import os, sys
+attempt = int(os.environ["EXECUTION_ATTEMPT"])
+print("attempt", attempt, "of", os.environ["EXECUTION_ID"])
+print("a word on the side", file=sys.stderr)
+with open("/workspace/starts", "a") as starts:
+    starts.write(f'{os.environ["EXECUTION_ID"]} {attempt}\\n')
+sys.exit(0 if attempt >= int(os.environ.get("PARAM_ENOUGH", "3")) else 10 + attempt)
+"""
+
 
 def write_programs(hub: HubProcess) -> None:
     """Put them into a hub's folder and config.yaml."""
@@ -59,5 +70,7 @@ def write_programs(hub: HubProcess) -> None:
     hub.write_program("big", BIG)
     hub.write_program("backslash", BACKSLASH)
     hub.write_program("counts", COUNTS)
+    hub.write_program("tries", TRIES, retry={"max": 3, "backoff": "500ms", "max_backoff": "1s"})
+    hub.write_program("tries_later", TRIES, retry={"max": 1, "backoff": "1h", "max_backoff": "1h"})
     hub.write_program("off", HELLO, enabled=False)
     hub.edit(lambda config: config.update(settings={"max_concurrent_executions": 2, "memory_limit": "64m", "cpu_limit": "0.5"}))

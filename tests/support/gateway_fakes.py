@@ -76,6 +76,9 @@ class FakeCommands:
         await self.may_confirm.wait()
         self.accepted.append((pool, message))
 
+    async def retry(self, pool: str, message: Message) -> None:
+        raise NotImplementedError
+
     async def waiting(self, pool: str) -> int:
         if self.waiting_error is not None:
             raise self.waiting_error

@@ -36,6 +36,7 @@ class MemoryDelivery:
     message: Message
     pool: str
     commands: "MemoryCommands"
+    source: Source = Source.COMMANDS
     outcome: str | None = None
     reason: str | None = None
 
@@ -51,7 +52,7 @@ class MemoryDelivery:
     async def give_back(self) -> None:
         """Put it back in front."""
         self._settle("given back")
-        self.commands.put_back(self.pool, self.message)
+        self.commands.put_back(self.pool, self.message, self.source)
 
     def _settle(self, outcome: str) -> None:
         assert self.outcome is None, f"settled twice: {self.outcome}, then {outcome}"
@@ -68,19 +69,26 @@ class MemoryCommands:
     #: The largest number of free slots that was asked with, and the smallest.
     free_slots: list[int] = field(default_factory=list)
     times_stopped: int = 0
-    _queues: defaultdict[str, deque[Message]] = field(default_factory=lambda: defaultdict(deque))
+    _queues: defaultdict[str, deque[tuple[Message, Source]]] = field(default_factory=lambda: defaultdict(deque))
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def accept(self, pool: str, message: Message) -> None:
         """Queue it and log it."""
         self.bus.check()
-        self._queues[pool].append(message)
+        self._queues[pool].append((message, Source.COMMANDS))
         self.bus.streams_.record(StreamName.LOG, Source.COMMANDS, f"execute.{pool}", message)
         self._news.set()
 
-    def put_back(self, pool: str, message: Message) -> None:
+    async def retry(self, pool: str, message: Message) -> None:
+        """Queue it and log it as the holder's."""
+        self.bus.check()
+        self._queues[pool].append((message, Source.REPORTS))
+        self.bus.streams_.record(StreamName.LOG, Source.REPORTS, f"retry.{pool}", message)
+        self._news.set()
+
+    def put_back(self, pool: str, message: Message, source: Source) -> None:
         """Queue it in front."""
-        self._queues[pool].appendleft(message)
+        self._queues[pool].appendleft((message, source))
         self._news.set()
 
     async def take(self, pool: str, free_slots: int) -> Delivery:
@@ -91,7 +99,8 @@ class MemoryCommands:
         while not queue or self.bus.away:
             self._news.clear()
             await self._news.wait()
-        delivery = MemoryDelivery(queue.popleft(), pool, self)
+        message, source = queue.popleft()
+        delivery = MemoryDelivery(message, pool, self, source)
         self.deliveries.append(delivery)
         return delivery
 
@@ -113,7 +122,10 @@ class MemoryDecisions:
     """First come, first served."""
 
     bus: "MemoryBus"
-    made: dict[tuple[str, int], Decision] = field(default_factory=dict)
+    #: By execution and attempt.
+    made: dict[tuple[str, int], Claim] = field(default_factory=dict)
+    #: By execution: the first end, which decides the attempts that nobody had claimed.
+    ended: dict[str, End] = field(default_factory=dict)
     #: Every claim that was proposed, repetitions included.
     proposed: list[Proposal] = field(default_factory=list)
     #: By execution, and whether it is a cancel.
@@ -129,17 +141,25 @@ class MemoryDecisions:
             self.first_ends[name] = proposal
             news, self._news = self._news, asyncio.Event()
             news.set()
-        attempt = proposal.attempt if isinstance(proposal, Claim) else 1
-        return self.made.setdefault((proposal.execution_id, attempt), proposal)
+        if isinstance(proposal, End):
+            first = self.ended.setdefault(proposal.execution_id, proposal)
+            claims = [claim for (execution_id, _), claim in self.made.items() if execution_id == proposal.execution_id]
+            return max(claims, key=lambda claim: claim.attempt) if claims else first
+        name_of_attempt = (proposal.execution_id, proposal.attempt)
+        if name_of_attempt not in self.made and proposal.execution_id in self.ended:
+            return self.ended[proposal.execution_id]
+        return self.made.setdefault(name_of_attempt, proposal)
 
     async def decision_for(self, execution_id: str, attempt: int) -> Decision | None:
         """What was decided."""
-        return self.made.get((execution_id, attempt))
+        return self.made.get((execution_id, attempt)) or self.ended.get(execution_id)
 
     async def watch(self) -> AsyncIterator[Decision]:
         """Those of the past; nobody here waits for new ones."""
-        for decision in list(self.made.values()):
-            yield decision
+        for claim in list(self.made.values()):
+            yield claim
+        for end in list(self.ended.values()):
+            yield end
 
     async def end_of(self, execution_id: str) -> End | None:
         """The first one."""

@@ -19,12 +19,15 @@ from runner.journal import Journal
 from runner.service import Runner
 from schemas.catalogue import Catalogue
 from schemas.events import (
+    ATTEMPT_ENDED_KEYS,
     PROGRESS_KEYS,
+    AttemptEnded,
     Ended,
     OutputChunk,
     Progress,
     Queued,
     Running,
+    parse_attempt_ended,
     parse_event,
     parse_output,
     parse_progress,
@@ -167,7 +170,16 @@ class Hub:
         events = [
             parse_event(record.message.body)
             for record in self.bus.streams_.records[BusStream.LOG]
-            if record.key.startswith("execution.") and not record.key.startswith(PROGRESS_KEYS)
+            if record.key.startswith("execution.") and not record.key.startswith((PROGRESS_KEYS, ATTEMPT_ENDED_KEYS))
+        ]
+        return [event.data for event in events if event.subject == execution_id]
+
+    def attempts_ended(self, execution_id: str) -> list[AttemptEnded]:
+        """The ends of attempts that another one follows, in order."""
+        events = [
+            parse_attempt_ended(record.message.body)
+            for record in self.bus.streams_.records[BusStream.LOG]
+            if record.key.startswith(ATTEMPT_ENDED_KEYS)
         ]
         return [event.data for event in events if event.subject == execution_id]
 

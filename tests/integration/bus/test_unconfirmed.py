@@ -27,6 +27,9 @@ class LosesConfirms:
         if self.loses:
             raise BusUnavailable("the connection was lost before the confirm came", outcome_unknown=True)
 
+    async def retry(self, pool: str, message: Message) -> None:
+        raise NotImplementedError
+
     async def waiting(self, pool: str) -> int:
         return await self._commands.waiting(pool)
 

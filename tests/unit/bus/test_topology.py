@@ -87,9 +87,18 @@ def test_bus8_every_stream_with_an_age_has_segments_small_enough_for_it() -> Non
 
 def test_bus3_the_log_is_bound_for_each_pool_and_never_by_a_wildcard() -> None:
     assert not [binding for binding in topology.BINDINGS if binding.exchange == topology.COMMANDS and "#" in binding.key]
-    work, log = topology.pool_bindings("other")
+    assert not any(topology.matches([binding.key], "retry.other") for binding in topology.BINDINGS)
+    work, log, *_ = topology.pool_bindings("other")
     assert (work.key, work.queue) == ("execute.other", "hub.work.other")
     assert (log.key, log.queue) == ("execute.other", topology.LOG)
+
+
+def test_m8_a_further_attempt_reaches_its_pool_and_the_log_from_where_no_stranger_may_write() -> None:
+    *_, work, log = topology.pool_bindings("other")
+    assert (work.exchange, work.key, work.queue) == (topology.REPORTS, "retry.other", "hub.work.other")
+    assert (log.exchange, log.key, log.queue) == (topology.REPORTS, "retry.other", topology.LOG)
+    with pytest.raises(ValueError, match="can't name a pool"):
+        topology.retry_key("#")
 
 
 def test_a_report_has_a_key_of_its_stream() -> None:

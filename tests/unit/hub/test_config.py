@@ -233,9 +233,44 @@ def test_a_field_with_nothing_behind_it_counts_as_not_written() -> None:
             [
                 "2:16: program 'a', field 'key': is not known: use one of id, name, path, description, enabled, main_file, "
                 "docker_image, parameters, path_docker_compose_run, compose_profile, on_limit, timeout_seconds, "
-                "stop_grace_seconds, memory_limit, cpu_limit, pids_limit, pool"
+                "stop_grace_seconds, memory_limit, cpu_limit, pids_limit, retry, pool"
             ],
         ),
+        (
+            "scripts:\n  a: {path: p, retry: {max: 3, backof: 2s}}\n",
+            ["2:40: program 'a', field 'retry.backof': is not known: did you mean 'backoff'?"],
+        ),
+        (
+            "scripts:\n  a: {path: p, retry: {max: -1, backoff: soon}}\n",
+            [
+                "2:29: program 'a', field 'retry.max': must be greater than or equal to 0",
+                "2:42: program 'a', field 'retry.backoff': 'soon' is not a duration: write seconds, or a number with h, m, s "
+                "or ms, as in 300 or 5m",
+            ],
+        ),
+        ("scripts:\n  a: {path: p, retry: {backoff: 1s}}\n", ["2:23: program 'a', field 'retry.max': is required"]),
+        (
+            "scripts:\n  a: {path: p, retry: {max: 1, on: [failed, cancelled]}}\n",
+            [
+                "2:45: program 'a', field 'retry.on': must be a list of what another attempt may follow: failed, timeout, "
+                "runner_lost"
+            ],
+        ),
+        (
+            "scripts:\n  a: {path: p, retry: {max: 1, on: []}}\n",
+            [
+                "2:36: program 'a', field 'retry.on': must be a list of what another attempt may follow: failed, timeout, "
+                "runner_lost"
+            ],
+        ),
+        (
+            "settings:\n  retry: true\n",
+            [
+                "2:10: field 'retry': must be a number of attempts, or a table with max, backoff, max_backoff, on",
+            ],
+        ),
+        ("settings:\n  retry: 21\n", ["2:10: field 'retry.max': must be less than or equal to 20"]),
+        ("scripts:\n  a: {path: p, retries: 3}\n", ["2:16: program 'a', field 'retries': is not known: did you mean 'retry'?"]),
         ("bots:\n  a: {path: p, enabled: perhaps}\n", ["2:25: program 'a', field 'enabled': must be true or false"]),
         ("bots:\n  á: {path: p}\n", ["2:3: program 'á': may hold letters, digits, _ and - only, at most 128 of them"]),
         ("bots:\n  á: {path: p, id: a}\n", ["2:3: program 'á': may hold letters, digits, _ and - only, at most 128 of them"]),

@@ -55,6 +55,7 @@ VALUES = {
     "action_timeout_seconds": "8",
     "install_timeout_seconds": "90",
     "on_limit": "reject",
+    "retry": "3",
     "output_limit": "5m",
     "max_executions": "77",
 }

@@ -53,7 +53,7 @@ def test_a_spec_has_its_own_project_and_variables_k4_k10() -> None:
     spec = make_spec(parameters="--x", has_actions=True)
     assert (spec.name, spec.project) == (ID, f"hub-{ID}")
     assert make_spec(attempt=2).project == f"hub-{ID}-2"
-    assert spec.env == {"PARAM_MY_KEY": "3", "PROGRAM_ID": "example", "EXECUTION_ID": ID}
+    assert spec.env == {"PARAM_MY_KEY": "3", "PROGRAM_ID": "example", "EXECUTION_ID": ID, "EXECUTION_ATTEMPT": "1"}
     assert spec.command_line == ("docker", "compose", "-p", f"hub-{ID}", "-f", "/project/example/docker-compose.yml", "up")
     assert [note.split(" are not")[0] for note in spec.notes] == ["configured parameters", "actions"]
     assert spec.labels[labels.COMPOSE_PROJECT] == spec.project

@@ -116,12 +116,15 @@ def test_parameters_become_variables_e4() -> None:
         "PARAM__": "",
         "PROGRAM_ID": "example",
         "EXECUTION_ID": EXECUTION_ID,
+        "EXECUTION_ATTEMPT": "1",
     }
 
 
 def test_nothing_can_take_the_place_of_the_hub_s_own_variables_r2() -> None:
-    env = make(env={"PROGRAM_ID": "x", "EXECUTION_ID": "y", "PARAM_A": "file", "B": "2"}, parameters={"a": "request"}).env
-    assert env == {"PROGRAM_ID": "example", "EXECUTION_ID": EXECUTION_ID, "PARAM_A": "request", "B": "2"}
+    file = {"PROGRAM_ID": "x", "EXECUTION_ID": "y", "EXECUTION_ATTEMPT": "9", "PARAM_A": "file", "B": "2"}
+    env = make(env=file, parameters={"a": "request"}).env
+    own = {"PROGRAM_ID": "example", "EXECUTION_ID": EXECUTION_ID, "EXECUTION_ATTEMPT": "1"}
+    assert env == own | {"PARAM_A": "request", "B": "2"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""M8: what fails is tried again as its program says, as attempts of one execution, with everything real."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api
+from tests.support.hub_process import HubProcess
+from tests.support.wait import eventually
+
+pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq]
+
+
+def starts(hub: HubProcess, program: str = "tries") -> list[list[str]]:
+    """Execution id and attempt of each start that there really was."""
+    path = hub.folder / "scripts" / program / "starts"
+    return [line.split() for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+async def waits_for_its_next_attempt(api: Api, execution_id: str) -> dict[str, Any]:
+    async def look() -> dict[str, Any]:
+        record: dict[str, Any] = await api.get(f"/executions/{execution_id}")
+        return record
+
+    return await eventually(look, lambda record: record["retry_time"] is not None, within_seconds=30)
+
+
+async def test_m8_what_fails_twice_and_then_succeeds_is_one_execution_of_three_attempts(hub: HubProcess, api: Api) -> None:
+    record = await api.run("tries")
+
+    execution_id = record["execution_id"]
+    assert (record["status"], record["exit_code"], record["reason"], record["attempt"]) == ("completed", 0, None, 3)
+    # The output is that of the last attempt alone, which was told its number.
+    assert (record["output"], record["error"]) == (f"attempt 3 of {execution_id}\n", "a word on the side\n")
+    first, second = record["attempts"]
+    assert (first["attempt"], first["status"], first["exit_code"], first["reason"]) == (1, "failed", 11, "exit_code")
+    assert (second["attempt"], second["status"], second["exit_code"], second["reason"]) == (2, "failed", 12, "exit_code")
+    assert first["start_time"] < first["end_time"] < second["start_time"] < second["end_time"] < record["start_time"]
+    assert first["runner_id"] == record["runner_id"]
+    assert record["retry_time"] is None
+    assert starts(hub) == [[execution_id, str(number)] for number in (1, 2, 3)]
+    by_status = (await api.get("/executions/stats"))["by_status"]
+    assert [entry["total"] for entry in by_status["completed"] if entry["name"] == "tries"] == [1]
+    assert not [entry for entry in by_status["failed"] if entry["name"] == "tries"]
+
+
+async def test_m8_m1_a_cancel_during_the_pause_ends_it_at_once_and_nothing_is_tried_again(hub: HubProcess, api: Api) -> None:
+    execution_id = await api.submit("tries_later")
+    record = await waits_for_its_next_attempt(api, execution_id)
+    assert (record["status"], record["attempt"], record["output"]) == ("queued", 2, None)
+    assert record["progress"].startswith("Attempt 1 of 2 ended: failed. The next one is due at ")
+
+    await api.call("POST", f"/executions/{execution_id}/cancel", {"reason": "enough"})
+
+    record = await api.finished(execution_id, within_seconds=10)
+    assert (record["status"], record["attempt"], record["exit_code"]) == ("cancelled", 2, None)
+    assert [attempt["exit_code"] for attempt in record["attempts"]] == [11]
+    # What the first attempt wrote is there still.
+    assert record["output"] == f"attempt 1 of {execution_id}\n"
+    assert record["error"] == "a word on the side\nCancelled by tester: enough"
+    assert starts(hub, "tries_later") == [[execution_id, "1"]]
