@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from gateway import problems
 from gateway.errors import Refused
-from gateway.execution_events import output_event, status_event
+from gateway.execution_events import attempt_event, output_event, status_event
 from gateway.ports import Endings, View
 from gateway.sse import HEARTBEAT, server_sent
 from schemas.following import Place, Sight
@@ -22,6 +22,8 @@ OUTPUT_GRACE_SECONDS = 5.0
 UNSEEN_SECONDS = 60.0
 #: The id of the last event: whoever comes back with it has seen everything.
 END = "end"
+#: The event that an attempt has ended and another one follows.
+ATTEMPT_ENDED = "attempt_ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +150,11 @@ def _step_of(sight: Sight, place: Place) -> _Step:
     execution = sight.execution
     events: list[bytes] = []
     if execution.attempt > place.attempt and sight.complete:
-        place = Place(attempt=execution.attempt)
-    elif execution.attempt == place.attempt:
+        left = attempt_event(execution, place.attempt)
+        place = Place(attempt=place.attempt + 1)
+        if left is not None:
+            events.append(server_sent(event=ATTEMPT_ENDED, event_id=str(place), data=left.to_bytes()))
+    elif execution.attempt == place.attempt and execution.retry_at is None:
         # An end is told after the output, every other status before it.
         rank = min(execution.status.rank, 1)
         if place.ranks_told <= rank and not execution.status.is_terminal:

@@ -43,8 +43,9 @@ def next_attempt(execution: Execution) -> Message | None:
         accepted_at=execution.accepted_at,
         attempt=execution.attempt,
         digest=execution.digest,
+        retried_at=utc_now(),
     )
-    return Message(id=execution.execution_id, body=command.to_bytes(), timestamp=utc_now())
+    return Message(id=execution.execution_id, body=command.to_bytes(), timestamp=command.retried_at)
 
 
 def not_repeatable(execution: Execution) -> ExecutionEvent:

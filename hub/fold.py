@@ -8,7 +8,6 @@ nothing any more. All that the fold must remember is in the rows, so a log may b
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from hub.log_entries import Asked, AttemptTold, Entry, Progressed, Retried, Skip, Told
 from schemas.events import (
@@ -70,7 +69,8 @@ def fold(rows: Mapping[str, Execution], entries: Iterable[Entry]) -> Folded:
             folded.skipped[after] += 1
             continue
         folded.rows[entry.execution_id] = after
-        if before is None or after.status is not before.status or isinstance(entry, Progressed | AttemptTold | Retried):
+        # A command that comes late fills its columns: that is no news.
+        if before is None or not isinstance(entry, Asked):
             folded.transitions.append(_transition(entry, before, after))
     return folded
 
@@ -139,11 +139,15 @@ def _tell_attempt(before: Execution | None, fact: AttemptEnded) -> Execution | S
         status=fact.status,
         started_at=fact.started_at or (row.started_at if fact.attempt == row.attempt else None),
         ended_at=fact.ended_at,
+        retry_at=fact.retry_at,
+        max_attempts=fact.max_attempts,
         runner_id=fact.runner_id or (row.runner_id if fact.attempt == row.attempt else None),
         exit_code=fact.exit_code,
         oom_killed=fact.oom_killed,
         reason=fact.reason,
         message=fact.message,
+        stdout=_without_content(fact.stdout),
+        stderr=_without_content(fact.stderr),
     )
     return replace(
         _at_attempt(_of_command(row, fact.digest), fact.attempt + 1),
@@ -164,7 +168,7 @@ def _retry(before: Execution | None, retried: Retried) -> Execution | Skip:
     # It may be published twice, and the attempt may have begun by the first.
     if before.attempt != command.attempt or before.retry_at is None:
         return Skip.DUPLICATE
-    return replace(before, retry_at=None, progress=None)
+    return replace(before, retry_at=None, retried_at=command.retried_at, progress=None)
 
 
 def _new(fact: Running | Ended | AttemptEnded) -> Execution:
@@ -178,6 +182,7 @@ def _at_attempt(row: Execution, attempt: int) -> Execution:
         status=Status.QUEUED,
         attempt=attempt,
         retry_at=None,
+        retried_at=None,
         started_at=None,
         ended_at=None,
         runner_id=None,
@@ -309,10 +314,8 @@ def _transition(entry: Entry, before: Execution | None, after: Execution) -> Tra
 
 def _event(entry: Entry, after: Execution) -> ExecutionEvent | ProgressEvent | AttemptEndedEvent:
     match entry:
-        case Asked():
-            return _queued_event(after, attempt=1)
-        case Retried():
-            return _queued_event(after, attempt=after.attempt, retried_at=entry.retried_at)
+        case Asked() | Retried():
+            return _queued_event(after)
         # By it, short parameters could be guessed: that is nothing for subscribers.
         case Told(event=event, fact=fact) if fact.digest is not None:
             return event.model_copy(update={"data": fact.model_copy(update={"digest": None})})
@@ -322,13 +325,13 @@ def _event(entry: Entry, after: Execution) -> ExecutionEvent | ProgressEvent | A
             return entry.event
 
 
-def _queued_event(row: Execution, *, attempt: int, retried_at: datetime | None = None) -> ExecutionEvent:
+def _queued_event(row: Execution) -> ExecutionEvent:
     fact = Queued(
         execution_id=row.execution_id,
         program_id=routable_program_id(row.program_id),
-        attempt=attempt,
+        attempt=row.attempt,
         accepted_at=row.accepted_at,
         submitted_by=row.submitted_by,
-        retried_at=retried_at,
+        retried_at=row.retried_at,
     )
     return ExecutionEvent.of(fact, source=SOURCE)

@@ -115,7 +115,6 @@ class Retried:
     offset: int
     execution_id: str
     command: RetryProgram
-    retried_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +228,7 @@ def _retried(record: Record) -> Retried | Skip:
         execution_id, command = parse_retry(message.id, message.body)
     except MalformedCommand:
         return Skip.MALFORMED_COMMAND
-    return Retried(offset=record.position.offset, execution_id=execution_id, command=command, retried_at=message.timestamp)
+    return Retried(offset=record.position.offset, execution_id=execution_id, command=command)
 
 
 def _progressed(record: Record) -> Progressed | Skip:

@@ -20,6 +20,7 @@ _FIELDS = (
     "attempt",
     "earlier",
     "retry_at",
+    "retried_at",
     "output_attempt",
     "parameters",
     "submitted_by",
@@ -65,6 +66,7 @@ def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset:
         execution.attempt,
         _ATTEMPTS.dump_json(execution.earlier, exclude_none=True).decode() if execution.earlier else None,
         text_of(execution.retry_at),
+        text_of(execution.retried_at),
         execution.output_attempt,
         None if execution.parameters is None else json.dumps(execution.parameters),
         execution.submitted_by,
@@ -96,7 +98,7 @@ def execution_of(row: Sequence[Any]) -> Execution:
     values: dict[str, Any] = dict(zip(_FIELDS, row, strict=True))
     values["status"] = Status(values["status"])
     values["oom_killed"] = bool(values["oom_killed"])
-    for name in ("retry_at", "accepted_at", "started_at", "ended_at", "progress_at"):
+    for name in ("retry_at", "retried_at", "accepted_at", "started_at", "ended_at", "progress_at"):
         values[name] = time_of(values[name])
     for name, kind in (("reason", Reason), ("category", Category)):
         values[name] = kind(values[name]) if values[name] is not None else None

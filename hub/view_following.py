@@ -16,12 +16,25 @@ def sight(connection: sqlite3.Connection, execution_id: str, place: Place) -> Si
     execution = view_queries.find(connection, execution_id)
     if execution is None:
         return None
-    pieces = _published(connection, execution_id, place)
-    if not pieces and execution.attempt == place.attempt and execution.status.is_terminal:
-        pieces = _inline(connection, execution, place)
     was_left = execution.attempt > place.attempt
-    complete = not pieces and (was_left or view_queries.is_output_complete(connection, execution_id))
+    pieces = _published(connection, execution_id, place)
+    if not pieces and (was_left or execution.status.is_terminal):
+        pieces = _inline(connection, execution_id, place)
+    complete = not pieces and (
+        _may_be_left(connection, execution, place.attempt)
+        if was_left
+        else view_queries.is_output_complete(connection, execution_id)
+    )
     return Sight(execution=execution, pieces=tuple(pieces), complete=complete)
+
+
+def _may_be_left(connection: sqlite3.Connection, execution: Execution, number: int) -> bool:
+    """Whether nothing more is to be seen of an earlier attempt: its output is waited for until the next one is queued."""
+    attempt = next((attempt for attempt in execution.earlier if attempt.number == number), None)
+    if attempt is None or execution.attempt > number + 1 or execution.retry_at is None:
+        return True
+    streams = ((StreamName.STDOUT, attempt.stdout), (StreamName.STDERR, attempt.stderr))
+    return all(view_queries.has_all(connection, execution.execution_id, number, stream, summary) for stream, summary in streams)
 
 
 def _published(connection: sqlite3.Connection, execution_id: str, place: Place) -> list[Piece]:
@@ -37,14 +50,14 @@ def _published(connection: sqlite3.Connection, execution_id: str, place: Place) 
     return [Piece(StreamName(stream), sequence, content) for stream, sequence, content in found]
 
 
-def _inline(connection: sqlite3.Connection, execution: Execution, place: Place) -> list[Piece]:
-    """The rest of what came inside the terminal event, which took the place of the pieces before it."""
+def _inline(connection: sqlite3.Connection, execution_id: str, place: Place) -> list[Piece]:
+    """The rest of what came inside the event of the attempt's end, which took the place of the pieces before it."""
     pieces = []
     for stream in StreamName:
         read = place.read[stream]
         found = connection.execute(
-            "SELECT substr(content, ?, ?) FROM outputs WHERE execution_id = ? AND stream = ?",
-            (read.bytes + 1, MAX_CHUNK_BYTES, execution.execution_id, stream),
+            "SELECT substr(content, ?, ?) FROM outputs WHERE execution_id = ? AND attempt = ? AND stream = ?",
+            (read.bytes + 1, MAX_CHUNK_BYTES, execution_id, place.attempt, stream),
         ).fetchone()
         if found is not None and found[0]:
             pieces.append(Piece(stream, read.chunks, found[0]))

@@ -203,16 +203,22 @@ def _is_complete(connection: sqlite3.Connection, execution: Execution) -> bool:
     if not execution.status.is_terminal:
         return False
     streams = ((StreamName.STDOUT, execution.stdout), (StreamName.STDERR, execution.stderr))
-    return all(_has_all(connection, execution, stream, summary or StreamSummary()) for stream, summary in streams)
+    number = execution.output_attempt
+    return all(
+        has_all(connection, execution.execution_id, number, stream, summary or StreamSummary()) for stream, summary in streams
+    )
 
 
-def _has_all(connection: sqlite3.Connection, execution: Execution, stream: StreamName, summary: StreamSummary) -> bool:
+def has_all(
+    connection: sqlite3.Connection, execution_id: str, attempt: int, stream: StreamName, summary: StreamSummary
+) -> bool:
+    """Whether all that was kept of one stream of one attempt is here."""
     if summary.kept_bytes == 0:
         return True
     here, inline = connection.execute(
         "SELECT (SELECT count(*) FROM output_chunks"
         " WHERE execution_id = :id AND attempt = :attempt AND stream = :stream AND sequence < :chunks),"
         " EXISTS (SELECT 1 FROM outputs WHERE execution_id = :id AND attempt = :attempt AND stream = :stream)",
-        {"id": execution.execution_id, "attempt": execution.output_attempt, "stream": stream, "chunks": summary.chunks},
+        {"id": execution_id, "attempt": attempt, "stream": stream, "chunks": summary.chunks},
     ).fetchone()
     return bool(inline) or 0 < summary.chunks == here

@@ -28,6 +28,7 @@ CREATE TABLE executions (
     attempt INTEGER NOT NULL,
     earlier TEXT,
     retry_at TEXT,
+    retried_at TEXT,
     output_attempt INTEGER NOT NULL,
     parameters TEXT,
     submitted_by TEXT,

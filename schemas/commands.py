@@ -53,6 +53,8 @@ class RetryProgram(ExecuteProgram):
     attempt: int = Field(ge=2, le=MOST_RETRIES + 1)
     #: Of the command as its caller sent it, who may have named the program otherwise: see :func:`digest_of`.
     digest: str | None = None
+    #: When it was queued.
+    retried_at: Time | None = None
 
 
 def digest_of(command: ExecuteProgram) -> str:

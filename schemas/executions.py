@@ -1,6 +1,6 @@
 """An execution as the fold makes it and the gateway shows it: what is known of one run, without its output."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,11 +19,17 @@ class Attempt:
     #: ``None`` where its program was never started.
     started_at: datetime | None = None
     ended_at: datetime
+    #: When the next one was due, and how many there might be in all.
+    retry_at: datetime
+    max_attempts: int
     runner_id: str | None = None
     exit_code: int | None = None
     oom_killed: bool = False
     reason: Reason | None = None
     message: str | None = None
+    #: Counts and flags of its own output.
+    stdout: StreamSummary = field(default_factory=StreamSummary)
+    stderr: StreamSummary = field(default_factory=StreamSummary)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +44,10 @@ class Execution:
     attempt: int = 1
     #: The attempts before it, in order.
     earlier: tuple[Attempt, ...] = ()
-    #: When the next attempt is due, until it was queued.
+    #: When the next attempt is due, until it was queued …
     retry_at: datetime | None = None
+    #: … and when that was.
+    retried_at: datetime | None = None
     #: The attempt whose output is the execution's: the newest one whose program was started.
     output_attempt: int = 1
     parameters: dict[str, Any] | None = None

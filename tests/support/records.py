@@ -8,6 +8,8 @@ from uuid import UUID
 from bus.messages import Message, Position, Record, Source
 from schemas.events import (
     CONTENT_TYPE,
+    AttemptEnded,
+    AttemptEndedEvent,
     Cleanup,
     CleanupEvent,
     Ended,
@@ -48,7 +50,8 @@ def asked(execution_id: str, *, program: str = "prog", offset: int = 0, **fields
 
 def running(execution_id: str, *, program: str = "prog", runner_id: str = "r1", **fields: Any) -> Running:
     """The fact that a program was started."""
-    return Running(execution_id=execution_id, program_id=program, started_at=NOON, runner_id=runner_id, **fields)
+    fields.setdefault("started_at", NOON)
+    return Running(execution_id=execution_id, program_id=program, runner_id=runner_id, **fields)
 
 
 def ended(execution_id: str, status: Status = Status.COMPLETED, *, program: str = "prog", **fields: Any) -> Ended:
@@ -62,9 +65,34 @@ def ended(execution_id: str, status: Status = Status.COMPLETED, *, program: str 
     )
 
 
-def told(fact: Queued | Running | Ended, *, offset: int = 0, key: str | None = None) -> Record:
+def attempt_ended(execution_id: str, attempt: int = 1, status: Status = Status.FAILED, **fields: Any) -> AttemptEnded:
+    """The fact that an attempt ended, a minute after its start, and that the next one is due a minute later."""
+    fields.setdefault("exit_code", 1)
+    fields.setdefault("reason", Reason.EXIT_CODE if status is Status.FAILED else Reason.TIMEOUT)
+    start = NOON + timedelta(minutes=10 * (attempt - 1))
+    times = {"started_at": start, "ended_at": start + timedelta(minutes=1), "retry_at": start + timedelta(minutes=2)}
+    said = {"execution_id": execution_id, "program_id": "prog", "attempt": attempt, "status": status, "max_attempts": 4}
+    return AttemptEnded.model_validate(said | times | {"runner_id": "r1"} | fields)
+
+
+def retried(execution_id: str, attempt: int = 2, **fields: Any) -> Record:
+    """The record of the command of a further attempt."""
+    body = json.dumps({"program_id": "prog", "attempt": attempt, **fields}).encode()
+    return Record(
+        position=Position(0, execution_id),
+        source=Source.REPORTS,
+        key="retry.default",
+        message=Message(id=execution_id, body=body),
+    )
+
+
+def told(fact: Queued | Running | Ended | AttemptEnded, *, offset: int = 0, key: str | None = None) -> Record:
     """The record of an event."""
-    event = ExecutionEvent.of(fact, source="/runner/r1")
+    event: ExecutionEvent | AttemptEndedEvent
+    if isinstance(fact, AttemptEnded):
+        event = AttemptEndedEvent.of(fact, source="/runner/r1")
+    else:
+        event = ExecutionEvent.of(fact, source="/runner/r1")
     return report(event.id, event.to_bytes(), offset=offset, key=key or event.routing_key)
 
 
@@ -75,12 +103,14 @@ def progressed(
     message: str = "Pulling image img",
     percent: int | None = None,
     program: str = "prog",
+    attempt: int = 1,
     key: str | None = None,
 ) -> Record:
     """The record of a step towards a start, so many seconds after noon."""
     step = Progress(
         execution_id=execution_id,
         program_id=program,
+        attempt=attempt,
         phase=Phase.PULL,
         message=message,
         percent=percent,
@@ -97,11 +127,12 @@ def chunk(
     *,
     stream: StreamName = StreamName.STDOUT,
     program: str = "prog",
+    attempt: int = 1,
     offset: int = 0,
 ) -> Record:
     """The record of a piece of output."""
     piece = OutputChunk.of(
-        execution_id=execution_id, program_id=program, attempt=1, stream=stream, sequence=sequence, content=content
+        execution_id=execution_id, program_id=program, attempt=attempt, stream=stream, sequence=sequence, content=content
     )
     event = OutputEvent.of(piece, source="/runner/r1")
     return report(event.id, event.to_bytes(), offset=offset, key=event.routing_key)
