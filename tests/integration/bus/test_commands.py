@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from bus.errors import BusClosed, UnknownPool
-from bus.messages import Source
+from bus.messages import Message, Source
 from bus.ports import Bus
 from tests.integration.bus.conftest import Buses
 from tests.integration.bus.messages import command, read, soon, stays_silent, take
@@ -215,3 +215,36 @@ async def test_many_publishers_at_once_lose_nothing(bus: Bus) -> None:
     assert bus.state.problem is None
     records = await read(bus, 200)
     assert {record.message.id for record in records} == {message.id for message in messages}
+
+
+async def test_m8_a_further_attempt_reaches_a_runner_and_the_log_as_the_holders_word(bus: Bus) -> None:
+    message = command()
+    await bus.commands.retry("default", message)
+    delivery = await take(bus)
+    assert (delivery.message, delivery.source) == (message, Source.REPORTS)
+    # Given back and taken again, it is still the holder's.
+    await delivery.give_back()
+    delivery = await take(bus)
+    assert (delivery.message, delivery.source) == (message, Source.REPORTS)
+    await delivery.done()
+    (record,) = await read(bus, 1)
+    assert (record.source, record.key, record.message) == (Source.REPORTS, "retry.default", message)
+    with pytest.raises(UnknownPool):
+        await bus.commands.retry("nowhere", message)
+
+
+async def test_m8_what_was_published_as_a_command_is_never_the_holders_word(bus: Bus) -> None:
+    await bus.commands.accept("default", Message(id=str(uuid4()), body=b'{"program_id": "p", "attempt": 2}'))
+    delivery = await take(bus)
+    assert delivery.source is Source.COMMANDS
+    await delivery.done()
+
+
+async def test_m8_a_further_attempt_waits_over_a_restart_and_is_then_still_the_holders_word(buses: Buses) -> None:
+    bus = await buses.open()
+    message = command()
+    await bus.commands.retry("default", message)
+    bus = await buses.reopen(bus)
+    delivery = await take(bus)
+    assert (delivery.message, delivery.source) == (message, Source.REPORTS)
+    await delivery.reject("not wanted")
