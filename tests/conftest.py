@@ -4,6 +4,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("hub", deadline=None)
+settings.load_profile("hub")
 
 pytest_plugins = ["tests.support.broker", "tests.support.feature_report"]
 
