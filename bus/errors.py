@@ -1,5 +1,7 @@
 """The errors of the bus."""
 
+from bus.messages import Position
+
 
 class BusError(Exception):
     """Something went wrong on the bus."""
@@ -35,6 +37,22 @@ class BadBusUrl(BusError):
 
 class BusInUse(BusError):
     """Another process has the embedded bus open; only one at a time may."""
+
+
+class StreamGap(BusError):
+    """A stream does not go on where a reader left it: records were removed before they were read, or it is another one."""
+
+    def __init__(self, stream: str, expected: Position, seen: Position | None) -> None:
+        """``seen`` is what stands there, or next, instead; ``None`` where the stream ends before that place."""
+        super().__init__(f"{stream} does not go on at {expected}: {seen}")
+        self.stream = stream
+        self.expected = expected
+        self.seen = seen
+
+    @property
+    def replaced(self) -> bool:
+        """Whether what was read is not in the stream any more as it was, so that it is read from its first record."""
+        return self.seen is None or self.seen.offset <= self.expected.offset
 
 
 class Unroutable(BusError):

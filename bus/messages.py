@@ -80,6 +80,10 @@ class Claim:
 
 #: The reason of an end that somebody asked for. It alone stops what runs already; any other end is one for what does not run.
 CANCELLED = "cancelled"
+#: The reason of an end because its command waited for longer than a command may.
+EXPIRED = "expired"
+#: The reason of an end because its command is gone: no runner will ever be given it.
+COMMAND_LOST = "command_lost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,8 @@ class Lease:
     written_at: Time
     engine_version: str | None = None
     ttl_seconds: float = LEASE_TTL_SECONDS
+    #: Commands that the process has in hand or in its buffers and has not settled; ``None`` where it does not say.
+    unsettled: int | None = None
     #: The last word of a runner that goes: nobody is to miss it.
     leaves: bool = False
 

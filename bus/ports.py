@@ -89,6 +89,9 @@ class Commands(Protocol):
         To be called while nobody waits in :meth:`take`, which would begin to consume again when it is called next.
         """
 
+    def unsettled(self) -> int:
+        """How many deliveries this process has that are not settled, those not handed out yet among them. Never waits."""
+
     async def waiting(self, pool: str) -> int:
         """How many commands wait in the pool's queue. May be up to a second old.
 
@@ -120,6 +123,12 @@ class Decisions(Protocol):
         Also where a claim came before it.
         """
 
+    def gaps(self) -> AsyncIterator[None]:
+        """Comes each time, from now on, that the record turns out to have lost something, or to be another one.
+
+        What was decided may be forgotten then: whoever has claimed something and is not done with it proposes it again.
+        """
+
     def ends(self) -> AsyncIterator[End]:
         """The first end and the first cancel of each execution: all that are known, then new ones as they come, in order.
 
@@ -142,7 +151,14 @@ class Streams(Protocol):
 
         A batch is never empty, keeps order, and holds what is there: no record waits for others. Commands appear with source
         ``commands``, reports with ``reports``. Connection losses are survived inside, without a gap or a repeat.
+
+        Raises:
+            StreamGap: from the iterator: the stream does not go on after that position, or after the last record it gave. What
+                there is, is read without a position.
         """
+
+    async def end(self, stream: StreamName) -> int | None:
+        """Place of the last record that is there; ``None`` where there is none."""
 
 
 class Holder(Protocol):

@@ -4,6 +4,9 @@ One is active in the fleet, the holder of the lock. It folds nothing: it reads t
 """
 
 import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +14,7 @@ import structlog
 
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable
+from bus.messages import StreamName
 from bus.ports import Announcements, Holder
 from gateway.errors import ViewUnavailable
 from hub.duties import Duty, together
@@ -24,12 +28,20 @@ _BATCH = 200
 KEPT_BEHIND = 100_000
 #: Places in the log between two trimmings.
 _TRIM_EVERY = 1_000
+#: Seconds between two looks whether the view has noticed that the log is another one.
+_LOOK_SECONDS = 1.0
+#: Seconds for which a view may be behind the checkpoint before that is odd.
+_BEHIND_SECONDS = 1.0
 #: Queues that replies may go to: anything else could be somebody's work queue.
 _REPLY_QUEUES = ("reply.", "amq.")
 
 
 async def _no_duty() -> None:
     await asyncio.Event().wait()
+
+
+async def _far_away() -> int:
+    return sys.maxsize
 
 
 class Announcer:
@@ -42,14 +54,17 @@ class Announcer:
         *,
         kept_behind: int = KEPT_BEHIND,
         duty: Duty = _no_duty,
+        log_end: Callable[[], Awaitable[int | None]] | None = None,
     ) -> None:
-        """``duty`` is what the holder of the lock does besides, until it is cancelled."""
+        """``duty`` is what the holder of the lock does besides, until it is cancelled; ``log_end`` says where the log ends."""
+        self._log_end = log_end or _far_away
         self._duty = duty
         self._announcements = announcements
         self._transitions = transitions
         self._kept_behind = kept_behind
         self._trimmed_to = 0
         self._news = asyncio.Event()
+        self._is_new_log = False
         self._backoff = Backoff()
         self._problem: str | None = None
 
@@ -62,23 +77,59 @@ class Announcer:
         """There are new transitions."""
         self._news.set()
 
+    def begin_anew(self) -> None:
+        """The log is another one, whose places begin anew: the checkpoint means nothing there."""
+        self._is_new_log = True
+        self._trimmed_to = 0
+        self._news.set()
+
     async def run(self) -> None:
         """Announce until cancelled. Bus and view may come and go; anything else ends it."""
         while True:
             try:
                 async with self._announcements.hold() as holder:
                     _log.info("announcing", action="announcer_holds", position=holder.position)
-                    await together(partial(self._announce_after, holder.position, holder), self._duty)()
+                    await together(partial(self._announce_from, holder), self._duty)()
             except (BusUnavailable, ViewUnavailable) as error:
                 # What is wrong with the bus, the bus itself says in its state.
                 self._problem = str(error) if isinstance(error, ViewUnavailable) else None
                 _log.warning("announcing again soon", action="announcer_waits", error=str(error))
             await self._backoff.pause()
 
+    async def _announce_from(self, holder: Holder) -> None:
+        # Of a new log this process may have heard long before it held the lock.
+        position, self._is_new_log = holder.position, False
+        if position is not None and await self._is_of_another_log(position):
+            _log.error("the log is another one than was announced from", action="announcer_new_log", position=position)
+            position = None
+        await self._announce_after(position, holder)
+
+    async def _is_of_another_log(self, position: int) -> bool:
+        """Whether the log ends before the checkpoint; if so, once the view has let go of what it may have from there.
+
+        Not asked where the view has come there: whether it is the same log, the projector has seen, or will.
+        """
+        give_up_at = time.monotonic() + _BEHIND_SECONDS
+        while time.monotonic() < give_up_at:
+            if (seen := await self._transitions.position(StreamName.LOG)) is not None and seen.offset >= position:
+                return False
+            await asyncio.sleep(_BEHIND_SECONDS / 10)
+        end = await self._log_end()
+        if end is not None and end >= position:
+            return False
+        while (seen := await self._transitions.position(StreamName.LOG)) is not None and (end is None or seen.offset > end):
+            await asyncio.sleep(_LOOK_SECONDS)
+            end = await self._log_end()
+            if end is not None and end >= position:
+                return False
+        return True
+
     async def _announce_after(self, position: int | None, holder: Holder) -> None:
         while True:
             # Cleared before it looks: what is stored meanwhile sets it again.
             self._news.clear()
+            if self._is_new_log:
+                position, self._is_new_log = None, False
             batch = await self._transitions.transitions_after(position, _BATCH)
             self._problem = None
             if not batch:
@@ -86,6 +137,8 @@ class Announcer:
                 continue
             for transition in batch:
                 await _announce(holder, transition)
+            if self._is_new_log:
+                continue
             position = batch[-1].offset
             await holder.advance(position)
             self._backoff.reset()

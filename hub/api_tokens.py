@@ -5,17 +5,20 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import structlog
 
 from bus.backoff import Backoff
-from bus.errors import BusUnavailable
+from bus.errors import BusUnavailable, StreamGap
 from bus.messages import Batch, Message, Position, Record, Source, StreamName
 from bus.ports import Streams
 from gateway.errors import InvalidToken, TokensUnavailable, TooManyTokens
 from hub.batches import closing
+from hub.gaps import Gaps
 from hub.read_back import LIMIT_SECONDS, ReadBack
+from hub.state_snapshots import StateSnapshots
 from hub.token_table import MOST_TOKENS, TokenTable
 from schemas.errors import MalformedRecord
 from schemas.times import utc_now
@@ -24,7 +27,11 @@ from schemas.tokens import (
     MARK_KEY,
     PREFIX,
     REVOKED_KEY,
+    SNAPSHOT_BEGUN_KEY,
+    SNAPSHOT_PART_KEY,
     Scope,
+    SnapshotBegun,
+    SnapshotPart,
     TokenCreated,
     TokenRevoked,
     digest_of_token,
@@ -37,6 +44,8 @@ _log = structlog.get_logger()
 _SECRET_BYTES = 32
 #: Seconds that a request waits for the tokens to be read once, after a start.
 PATIENCE_SECONDS = 2.0
+#: Seconds between two looks whether all that holds is to be said again.
+LOOK_SECONDS = 600.0
 
 
 class ApiTokens:
@@ -54,9 +63,22 @@ class ApiTokens:
         most_tokens: int = MOST_TOKENS,
         limit_seconds: float = LIMIT_SECONDS,
         patience_seconds: float = PATIENCE_SECONDS,
+        gaps: Gaps | None = None,
+        snapshots_file: Path | None = None,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        """``clock`` gives the time, aware and in UTC; ``limit_seconds`` is how long making or revoking may take."""
+        """``clock`` gives the time, aware and in UTC; ``limit_seconds`` is how long making or revoking may take.
+
+        ``snapshots_file`` remembers where the next start may begin to read.
+        """
+        self._snapshots = StateSnapshots(snapshots_file)
+        self._look_seconds = look_seconds
+        #: Of the snapshot that is begun here: its id, and once it was read back, what held there.
+        self._taking: str | None = None
+        self._taken: list[SnapshotPart] = []
+        self._lost_some = False
         self._streams = streams
+        self._gaps = gaps or Gaps()
         self._clock = clock
         self._most_tokens = most_tokens
         self._patience_seconds = patience_seconds
@@ -70,8 +92,33 @@ class ApiTokens:
         """Why no token is accepted; ``None`` where they are."""
         return None if self._caught_up.is_set() else "long-lived tokens are refused until all of them have been read"
 
+    async def keep_short(self) -> None:
+        """Say all that holds again, about once a day, so that starts need not read all that was ever said.
+
+        To be run by the one process of the fleet that announces. Two at the same time do no harm.
+        """
+        while True:
+            await self._caught_up.wait()
+            if self._lost_some or self._snapshots.is_due(len(self._table), self._clock()):
+                try:
+                    await self._take_snapshot()
+                except BusUnavailable as error:
+                    _log.warning("the state is said again later", action="snapshot_delayed", error=str(error))
+            await asyncio.sleep(self._look_seconds)
+
+    async def _take_snapshot(self) -> None:
+        snapshot_id = self._taking = str(uuid4())
+        # What is said later must not bring back what was revoked in between: so it is what held in this very place.
+        begun = SnapshotBegun(snapshot_id=snapshot_id, begun_at=self._clock())
+        await self._write(SNAPSHOT_BEGUN_KEY, snapshot_id, begun.to_bytes())
+        for part in self._taken:
+            await self._write(SNAPSHOT_PART_KEY, f"{snapshot_id}:{part.part}", part.to_bytes())
+        _log.info("all that holds was said again", action="snapshot_taken", parts=len(self._taken), tokens=len(self._table))
+        self._taken, self._lost_some = [], False
+
     async def run(self) -> None:
         """Read until cancelled. The bus may come and go; anything else ends it."""
+        self._position = self._snapshots.load()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(), name="tokens: read")
             tasks.create_task(self._catch_up(), name="tokens: catch up")
@@ -158,6 +205,11 @@ class ApiTokens:
                     async for batch in batches:
                         self._apply(batch)
                         backoff.reset()
+            except StreamGap as gap:
+                # What is known stays known, and is read anew, without what it does not hold any more.
+                self._gaps.found(StreamName.STATE.value, gap, "Long-lived tokens may be missing.")
+                self._position, self._lost_some = None, True
+                self._snapshots.forget()
             except BusUnavailable as error:
                 _log.warning("reading again soon", action="tokens_wait", error=str(error))
             await backoff.pause()
@@ -178,6 +230,17 @@ class ApiTokens:
         except MalformedRecord as error:
             _log.warning("a record was skipped", action="records_skipped", error=str(error))
             return False
+        match said:
+            case SnapshotBegun():
+                self._snapshots.begun(said, record.position)
+                if said.snapshot_id == self._taking:
+                    self._taken = self._table.snapshot(said.snapshot_id, self._clock())
+                return True
+            case SnapshotPart():
+                if self._snapshots.part(said):
+                    self._table.take(said)
+                return True
+        self._snapshots.passed()
         match said:
             case TokenCreated():
                 return self._table.create(said)

@@ -13,6 +13,7 @@ import typer
 
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable
+from bus.messages import StreamName
 from bus.open import EMBEDDED, make_bus
 from bus.ports import Bus
 from gateway.app import make_app
@@ -29,8 +30,10 @@ from hub.ender import Ender
 from hub.endings import Endings
 from hub.errors import SettingsError
 from hub.fleet import Fleet
+from hub.gaps import Gaps
 from hub.health import Health, Probe
 from hub.lifecycle import Supervisor, stop_on_signals
+from hub.lost_commands import LostCommands
 from hub.pid_file import pid_file
 from hub.projector import Projector
 from hub.pulse import Pulse
@@ -48,6 +51,7 @@ from runner.free_space import FreeSpace
 from runner.identity import Identity, load_identity
 from runner.journal import Journal
 from runner.service import Runner
+from schemas.times import steady_now
 
 _log = structlog.get_logger()
 
@@ -102,8 +106,10 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
                 await _start_runner(stack, tasks, probes, versions, hub, bus, catalogues)
             if view is not None:
                 await _start_gateway(stack, tasks, Health(bus, probes, versions), probes, hub, bus, catalogues, view)
-            # A mistake in config.yaml is no reason to call the process unwell: it goes on with the last good one.
-            tasks.start("pulse", Pulse(state_dir, Health(bus, probes | {"config": lambda: None}, versions).problems).run())
+            # A mistake in config.yaml is no reason to call the process unwell: it goes on with the last good one. Nor is what
+            # is missing from before.
+            fine: dict[str, Probe] = {"config": lambda: None, "history": lambda: None}
+            tasks.start("pulse", Pulse(state_dir, Health(bus, probes | fine, versions).problems).run())
             _log.info("started", action="hub_started", roles=sorted(roles), version=version())
             await tasks.wait(stop)
     _log.info("stopped", action="hub_stopped")
@@ -121,7 +127,7 @@ def config_file(settings: Settings) -> ConfigFile:
 
 
 async def _view(stack: AsyncExitStack, hub: HubSettings) -> View:
-    view = View(hub.state_path / "view.db")
+    view = View(hub.state_path / "view.db", clock=steady_now)
     stack.push_async_callback(view.close)
     await view.open()
     return view
@@ -200,9 +206,17 @@ async def _start_gateway(
     view: View,
 ) -> None:
     endings = Endings(view)
+    gaps = Gaps()
     ender = Ender(bus.decisions, bus.streams, view)
     retrier = Retrier(bus.commands, bus.decisions, bus.streams, view, lambda: catalogues.current)
-    announcer = Announcer(bus.announcements, view, duty=together(ender.run, retrier.run))
+    lost_commands = LostCommands(bus.commands, bus.decisions, bus.streams, bus.leases, bus.dead_letters, view)
+    api_tokens = ApiTokens(bus.streams, gaps=gaps, snapshots_file=hub.state_path / "tokens-from.json")
+    announcer = Announcer(
+        bus.announcements,
+        view,
+        duty=together(ender.run, retrier.run, lost_commands.run, api_tokens.keep_short),
+        log_end=lambda: bus.streams.end(StreamName.LOG),
+    )
 
     def wake() -> None:
         announcer.wake()
@@ -216,11 +230,12 @@ async def _start_gateway(
         keep_finished=lambda: catalogues.current.settings.max_executions,
         on_transitions=wake,
         on_cleanups=cleanups.applied,
+        on_new_log=announcer.begin_anew,
+        gaps=gaps,
     )
     tasks.start("projector", projector.run())
     tasks.start("announcer", announcer.run())
-    probes |= {"view": lambda: projector.problem or announcer.problem}
-    api_tokens = ApiTokens(bus.streams)
+    probes |= {"view": lambda: projector.problem or announcer.problem, "history": lambda: gaps.problem}
     tasks.start("tokens", api_tokens.run())
     probes["tokens"] = lambda: api_tokens.problem
     # Whoever comes first finds them read; should that take longer, requests with such a token wait for it themselves.

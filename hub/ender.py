@@ -14,7 +14,7 @@ import structlog
 
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable
-from bus.messages import End, Message, StreamName
+from bus.messages import COMMAND_LOST, EXPIRED, End, Message, StreamName
 from bus.ports import Decisions, Streams
 from gateway.errors import ViewUnavailable
 from hub.fold import SOURCE
@@ -39,6 +39,10 @@ MOST_WAITING = 10_000
 _AT_ONCE = 500
 
 
+#: What comes of an end, by its reason; of any other reason, a cancel.
+_STATUSES = {EXPIRED: (Status.FAILED, Reason.EXPIRED), COMMAND_LOST: (Status.FAILED, Reason.COMMAND_LOST)}
+
+
 class Executions(Protocol):
     """Those of the view."""
 
@@ -58,6 +62,8 @@ class _Wanted:
     since: float = field(default_factory=time.monotonic)
     look_at: float = 0.0
     write_at: float = 0.0
+    #: Whether the view knew the execution when it was asked last; ``None`` before that.
+    is_known: bool | None = None
 
 
 class Ender:
@@ -72,6 +78,7 @@ class Ender:
         self._most_waiting = most_waiting
         self._wanted: dict[str, _Wanted] = {}
         self._news = asyncio.Event()
+        self._looked = asyncio.Event()
 
     async def run(self) -> None:
         """Write what is wanted, until cancelled. Bus and view may come and go; anything else ends it."""
@@ -86,18 +93,23 @@ class Ender:
             try:
                 async for end in self._decisions.ends():
                     backoff.reset()
-                    self._want(end)
+                    await self._make_room()
+                    self._wanted.setdefault(end.execution_id, _Wanted(end))
+                    self._news.set()
             except BusUnavailable as error:
                 _log.warning("ends are read later", action="ender_waits", error=str(error))
             await backoff.pause()
 
-    def _want(self, end: End) -> None:
-        self._wanted.setdefault(end.execution_id, _Wanted(end))
-        while len(self._wanted) > self._most_waiting:
-            oldest = next(iter(self._wanted))
-            del self._wanted[oldest]
-            _log.warning("too many cancels of unknown executions", action="ender_full", execution_id=oldest)
-        self._news.set()
+    async def _make_room(self) -> None:
+        """Of as many as may be, give up the oldest that the view does not know, or wait until one is done."""
+        while len(self._wanted) >= self._most_waiting:
+            self._looked.clear()
+            unknown = next((name for name, wanted in self._wanted.items() if wanted.is_known is False), None)
+            if unknown is not None:
+                del self._wanted[unknown]
+                _log.warning("too many cancels of unknown executions", action="ender_full", execution_id=unknown)
+            else:
+                await self._looked.wait()
 
     async def _write(self) -> None:
         backoff = Backoff()
@@ -105,14 +117,22 @@ class Ender:
             self._news.clear()
             try:
                 for execution_ids in _parts(self._due()):
-                    for execution in await self._executions.find_all(execution_ids):
-                        await self._end(execution)
+                    await self._look(execution_ids)
             except (BusUnavailable, ViewUnavailable) as error:
                 _log.warning("endings are written later", action="ender_waits", error=str(error))
                 await backoff.pause()
                 continue
             backoff.reset()
             await self._until_due()
+
+    async def _look(self, execution_ids: list[str]) -> None:
+        found = {execution.execution_id: execution for execution in await self._executions.find_all(execution_ids)}
+        for execution_id in execution_ids:
+            if (wanted := self._wanted.get(execution_id)) is not None:
+                wanted.is_known = execution_id in found
+        self._looked.set()
+        for execution in found.values():
+            await self._end(execution)
 
     def _due(self) -> list[str]:
         now = time.monotonic()
@@ -138,6 +158,7 @@ class Ender:
             return
         if execution.status.is_terminal:
             del self._wanted[execution.execution_id]
+            self._looked.set()
             return
         now = time.monotonic()
         if execution.status is not Status.QUEUED or now < wanted.write_at:
@@ -161,17 +182,18 @@ class Ender:
 
 def terminal_event(execution: Execution, end: End) -> ExecutionEvent:
     """The event that a queued execution has ended by this decision."""
+    status, reason = _STATUSES.get(end.reason, (Status.CANCELLED, Reason.CANCELLED))
     fact = Ended(
         execution_id=execution.execution_id,
         program_id=routable_program_id(execution.program_id),
         attempt=execution.attempt,
-        status=Status.CANCELLED,
+        status=status,
         accepted_at=execution.accepted_at,
         submitted_by=execution.submitted_by,
         ended_at=utc_now(),
-        reason=Reason.CANCELLED,
-        category=Reason.CANCELLED.category,
-        message=end.told,
+        reason=reason,
+        category=reason.category,
+        message=end.told if status is Status.CANCELLED else end.why,
     )
     return ExecutionEvent.of(fact, source=SOURCE)
 

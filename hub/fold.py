@@ -94,12 +94,14 @@ def _ask(before: Execution | None, asked: Asked) -> Execution | Skip:
         return Skip.OTHER_COMMAND
     # Without parameters, only a report has named it so far.
     if before is not None and before.parameters is not None:
-        return Skip.DUPLICATE
+        # Where it was sent to two pools, nobody can say in which of them it waits.
+        return Skip.DUPLICATE if before.pool in (None, asked.pool) else replace(before, pool=None)
     command = asked.command
     row = before or Execution(execution_id=asked.execution_id, program_id=command.program_id, status=Status.QUEUED)
     # Where a report overtook its command, the command still says what was asked and by whom, but no longer where it stands.
     return replace(
         row,
+        pool=asked.pool,
         parameters=command.parameters,
         submitted_by=command.submitted_by or row.submitted_by,
         accepted_at=asked.accepted_at or row.accepted_at,

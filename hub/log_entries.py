@@ -59,6 +59,8 @@ class Asked:
 
     offset: int
     execution_id: str
+    #: Whose runners shall take it.
+    pool: str
     command: ExecuteProgram
     digest: str
     accepted_at: datetime | None
@@ -182,6 +184,7 @@ def _asked(record: Record) -> Asked | Skip:
     return Asked(
         offset=record.position.offset,
         execution_id=execution_id,
+        pool=record.key.partition(".")[2],
         command=command,
         digest=digest_of(command),
         # A bare publish may still carry AMQP's own timestamp.

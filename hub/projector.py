@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from bus.backoff import Backoff
-from bus.errors import BusUnavailable
+from bus.errors import BusUnavailable, StreamGap
 from bus.messages import Batch, StreamName
 from bus.ports import Streams
 from gateway.errors import ViewUnavailable
 from hub.batches import closing
 from hub.endings import Endings
+from hub.gaps import Gaps
 from hub.log_entries import Skip
 from hub.view import View
 from schemas.executions import CleanedUp
@@ -20,6 +21,12 @@ _log = structlog.get_logger()
 
 #: Repetitions are part of the bus: who is not sure that a message arrived sends it again.
 _ORDINARY = frozenset({Skip.DUPLICATE, Skip.REMOVED})
+
+#: What a gap means for users.
+_CONSEQUENCES = {
+    StreamName.LOG: "Executions may be missing, and some may be shown as they were before it.",
+    StreamName.OUTPUT: "Some output may be missing, and is marked as incomplete then.",
+}
 
 
 class Projector:
@@ -34,10 +41,15 @@ class Projector:
         keep_finished: Callable[[], int],
         on_transitions: Callable[[], None],
         on_cleanups: Callable[[Mapping[str, CleanedUp]], None] = lambda _: None,
+        on_new_log: Callable[[], None] = lambda: None,
+        gaps: Gaps | None = None,
     ) -> None:
         """``keep_finished`` says how many finished executions the view keeps; ``on_transitions`` and ``on_cleanups`` are called
-        after each batch that made some.
+        after each batch that made some, ``on_new_log`` when the log is another one than before, whose places begin anew.
         """
+        self._on_new_log = on_new_log
+        #: What was found to be missing.
+        self.gaps = gaps or Gaps()
         self._streams = streams
         self._view = view
         self._endings = endings
@@ -59,9 +71,13 @@ class Projector:
 
     async def _follow(self, stream: StreamName, project: Callable[[Batch], Awaitable[None]]) -> None:
         backoff = Backoff()
+        gap: StreamGap | None = None
         while True:
             try:
-                position = await self._view.position(stream)
+                if gap is not None:
+                    await self._get_over(stream, gap)
+                # After a gap from the first record that is there: what was applied before changes nothing.
+                position = await self._view.position(stream) if gap is None else None
                 self._problems.pop(stream, None)
                 # After a failed commit nobody was told, though it may have been carried out.
                 self._on_transitions()
@@ -69,13 +85,25 @@ class Projector:
                 async with closing(self._streams.read(stream, position)) as batches:
                     async for batch in batches:
                         await project(batch)
+                        gap = None
                         backoff.reset()
+            except StreamGap as found:
+                gap = found
+                self.gaps.found(stream.value, gap, _CONSEQUENCES[stream])
+                continue
             except (BusUnavailable, ViewUnavailable) as error:
                 # What is wrong with the bus, the bus itself says in its state.
                 if isinstance(error, ViewUnavailable):
                     self._problems[stream] = str(error)
                 _log.warning("reading again soon", action="projector_waits", stream=stream.value, error=str(error))
             await backoff.pause()
+
+    async def _get_over(self, stream: StreamName, gap: StreamGap) -> None:
+        """What is known stays known: the view's executions and counts outlive their log, and what comes is added to them."""
+        if gap.replaced and await self._view.position(stream) == gap.expected:
+            await self._view.begin_anew(stream)
+            if stream is StreamName.LOG:
+                self._on_new_log()
 
     async def _project_log(self, batch: Batch) -> None:
         applied = await self._view.apply_log(batch, keep_finished=self._keep_finished())

@@ -22,6 +22,7 @@ _FIELDS = (
     "retry_at",
     "retried_at",
     "output_attempt",
+    "pool",
     "parameters",
     "submitted_by",
     "accepted_at",
@@ -50,15 +51,19 @@ _ATTEMPTS: TypeAdapter[tuple[Attempt, ...]] = TypeAdapter(tuple[Attempt, ...])
 
 # Every name comes from the tuple above.
 _UPSERT = f"""
-INSERT INTO executions ({COLUMNS}, ended_offset) VALUES ({", ".join("?" for _ in _FIELDS)}, ?)
+INSERT INTO executions ({COLUMNS}, ended_offset, seen_at) VALUES ({", ".join("?" for _ in _FIELDS)}, ?, ?)
 ON CONFLICT (execution_id) DO UPDATE SET
+    seen_at = iif(attempt = excluded.attempt AND retried_at IS excluded.retried_at, seen_at, excluded.seen_at),
     {", ".join(f"{name} = excluded.{name}" for name in _FIELDS[1:])},
     ended_offset = coalesce(ended_offset, excluded.ended_offset)
 """  # noqa: S608
 
 
-def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset: int | None) -> None:
-    """Insert or replace the row. ``ended_offset`` is the place in the log of the ending, where this is it."""
+def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset: int | None, now: datetime) -> None:
+    """Insert or replace the row. ``ended_offset`` is the place in the log of the ending, where this is it.
+
+    ``now`` is when this attempt was first seen here, or seen to be queued after its pause, where that is new.
+    """
     row = (
         execution.execution_id,
         execution.program_id,
@@ -68,6 +73,7 @@ def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset:
         text_of(execution.retry_at),
         text_of(execution.retried_at),
         execution.output_attempt,
+        execution.pool,
         None if execution.parameters is None else json.dumps(execution.parameters),
         execution.submitted_by,
         text_of(execution.accepted_at),
@@ -89,6 +95,7 @@ def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset:
         execution.reply_to,
         execution.correlation_id,
         ended_offset,
+        text_of(now),
     )
     connection.execute(_UPSERT, row)
 

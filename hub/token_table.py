@@ -3,12 +3,14 @@
 from collections import OrderedDict
 from datetime import datetime
 
-from schemas.tokens import TokenCreated, TokenRevoked
+from schemas.tokens import SnapshotPart, TokenCreated, TokenRevoked
 
 #: Tokens that may hold at once.
 MOST_TOKENS = 10_000
 #: Revocations that are remembered, the newest. A creation that the bus repeats late must not bring its token back.
 _MOST_REVOKED = 10_000
+#: Tokens, or revocations, of one part of a snapshot: some 50 KB.
+_PART = 100
 
 
 class TokenTable:
@@ -40,10 +42,29 @@ class TokenTable:
 
     def revoke(self, revocation: TokenRevoked) -> bool:
         """Whether there was such a token; there is none from now on."""
-        self._revoked[revocation.token_id] = None
-        if len(self._revoked) > _MOST_REVOKED:
-            self._revoked.popitem(last=False)
-        return self._drop(revocation.token_id)
+        return self._revoke(revocation.token_id)
+
+    def snapshot(self, snapshot_id: str, now: datetime) -> list[SnapshotPart]:
+        """All that holds, in parts."""
+        tokens, revoked = self.all(now), list(self._revoked)
+        parts = max(1, -(-max(len(tokens), len(revoked)) // _PART))
+        return [
+            SnapshotPart(
+                snapshot_id=snapshot_id,
+                part=number + 1,
+                parts=parts,
+                tokens=tuple(tokens[number * _PART : (number + 1) * _PART]),
+                revoked=tuple(revoked[number * _PART : (number + 1) * _PART]),
+            )
+            for number in range(parts)
+        ]
+
+    def take(self, part: SnapshotPart) -> None:
+        """What a part says, for a table that begins there; to any other it says nothing new."""
+        for token_id in part.revoked:
+            self._revoke(token_id)
+        for token in part.tokens:
+            self.create(token)
 
     def holds(self, token_id: str, now: datetime) -> bool:
         """Whether there is a token with this id that has not expired."""
@@ -58,6 +79,16 @@ class TokenTable:
     def all(self, now: datetime) -> list[TokenCreated]:
         """Every token that has not expired, the oldest first."""
         return [token for token in self._by_id.values() if _lives(token, now)]
+
+    def __len__(self) -> int:
+        """How much there is to be said: tokens, expired ones among them, and revocations."""
+        return len(self._by_id) + len(self._revoked)
+
+    def _revoke(self, token_id: str) -> bool:
+        self._revoked[token_id] = None
+        if len(self._revoked) > _MOST_REVOKED:
+            self._revoked.popitem(last=False)
+        return self._drop(token_id)
 
     def _drop_expired(self, now: datetime) -> None:
         for token_id in [token_id for token_id, token in self._by_id.items() if not _lives(token, now)]:

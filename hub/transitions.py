@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from bus.messages import Message
+from bus.messages import Message, Position, StreamName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,9 @@ class Transitions(Protocol):
 
     async def transitions_after(self, position: int | None, limit: int) -> list[StoredTransition]:
         """The first ``limit`` transitions after a place in the log (``None``: from the first one)."""
+
+    async def position(self, stream: StreamName) -> Position | None:
+        """The last record of a stream that was folded in; ``None`` before the first."""
 
     async def trim_transitions(self, before: int) -> None:
         """Forget those before this place in the log."""

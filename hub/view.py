@@ -17,7 +17,7 @@ from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import open_reader, open_writer
 from hub.view_writer import AppliedLog, AppliedOutput
-from schemas.executions import EVERYTHING, Execution, Held, Page, Remembered, Statistics, Wanted
+from schemas.executions import EVERYTHING, Execution, Held, Page, Queued, Remembered, Statistics, Wanted
 from schemas.following import Place, Sight
 from schemas.output import Output
 from schemas.times import utc_now
@@ -86,6 +86,20 @@ class View:
         """The executions whose next attempt was not queued yet, the one that is due first in front."""
         return await self._read(partial(view_queries.to_retry, limit=limit))
 
+    async def queued_pools(self) -> list[str]:
+        """The pools in which executions wait."""
+        return await self._read(view_queries.queued_pools)
+
+    async def queued_before(
+        self, pool: str | None, before: datetime, *, after: tuple[str, int] = ("", 0), limit: int
+    ) -> list[Queued]:
+        """What waits in a pool (``None``: nobody knows in which) and came into this view before a time, the oldest first.
+
+        ``after`` is the place of the last one of the page before. Times are those of the view's own clock.
+        """
+        query = partial(view_queries.queued_before, pool=pool, before=before, after=after, limit=limit)
+        return await self._read(query)
+
     async def held(self) -> Held:
         """How many records there are."""
         return await self._read(view_queries.held)
@@ -113,6 +127,10 @@ class View:
     async def apply_output(self, batch: Batch) -> AppliedOutput:
         """Store a batch of output, in one transaction. Records that were applied before change nothing."""
         return await self._write(partial(view_writer.apply_output, batch=batch))
+
+    async def begin_anew(self, stream: StreamName) -> None:
+        """The stream is another one from now on, whose places begin anew. What the view holds stays."""
+        await self._write(partial(view_writer.begin_anew, stream=stream))
 
     async def trim_transitions(self, before: int) -> None:
         """Forget the transitions of records before this place in the log."""

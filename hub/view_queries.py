@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bus.messages import Message
 from hub import rows
@@ -11,7 +11,7 @@ from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import AFTER, BEFORE
 from schemas.events import CONTENT_TYPE
-from schemas.executions import Execution, Held, Page, Remembered, Statistics, Wanted
+from schemas.executions import Execution, Held, Page, Queued, Remembered, Statistics, Wanted
 from schemas.output import Output, StreamName, StreamSummary
 from schemas.status import Status
 from schemas.times import utc_now
@@ -105,6 +105,33 @@ def to_retry(connection: sqlite3.Connection, limit: int) -> list[Execution]:
     """The executions whose next attempt was not queued yet, the one that is due first in front."""
     found = connection.execute(f"{_SELECT} WHERE retry_at IS NOT NULL ORDER BY retry_at LIMIT ?", (limit,))
     return [rows.execution_of(row) for row in found]
+
+
+def queued_pools(connection: sqlite3.Connection) -> list[str]:
+    """The pools in which executions wait. Their number is what this costs, and not how many wait."""
+    found = connection.execute(
+        "WITH RECURSIVE pools (pool) AS ("
+        " SELECT min(pool) FROM executions WHERE status = 'queued' UNION ALL"
+        " SELECT (SELECT min(pool) FROM executions WHERE status = 'queued' AND pool > pools.pool) FROM pools"
+        " WHERE pools.pool IS NOT NULL"
+        ") SELECT pool FROM pools WHERE pool IS NOT NULL"
+    )
+    return [pool for (pool,) in found]
+
+
+def queued_before(
+    connection: sqlite3.Connection, pool: str | None, before: datetime, after: tuple[str, int], limit: int
+) -> list[Queued]:
+    """What waits in a pool (``None``: of no known pool) and was seen before a time, from a place on, the oldest first.
+
+    Not what waits for its next attempt to be queued.
+    """
+    found = connection.execute(
+        "SELECT execution_id, attempt, seen_at, sequence FROM executions WHERE status = 'queued' AND retry_at IS NULL"
+        " AND pool IS ? AND seen_at < ? AND (seen_at, sequence) > (?, ?) ORDER BY seen_at, sequence LIMIT ?",
+        (pool, rows.text_of(before), *after, limit),
+    )
+    return [Queued(execution_id, attempt, (seen_at, sequence)) for execution_id, attempt, seen_at, sequence in found]
 
 
 def held(connection: sqlite3.Connection) -> Held:

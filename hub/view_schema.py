@@ -30,6 +30,7 @@ CREATE TABLE executions (
     retry_at TEXT,
     retried_at TEXT,
     output_attempt INTEGER NOT NULL,
+    pool TEXT,
     parameters TEXT,
     submitted_by TEXT,
     accepted_at TEXT,
@@ -50,10 +51,12 @@ CREATE TABLE executions (
     digest TEXT,
     reply_to TEXT,
     correlation_id TEXT,
-    ended_offset INTEGER
+    ended_offset INTEGER,
+    seen_at TEXT NOT NULL  -- when its attempt was queued as this view saw it: times of callers are their word
 ) STRICT;
 CREATE INDEX executions_running ON executions (started_at) WHERE status = 'running';
 CREATE INDEX executions_to_retry ON executions (retry_at) WHERE retry_at IS NOT NULL;
+CREATE INDEX executions_queued ON executions (pool, seen_at) WHERE status = 'queued';
 CREATE INDEX executions_ended ON executions (ended_offset) WHERE ended_offset IS NOT NULL;
 
 CREATE TABLE removed (

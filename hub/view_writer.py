@@ -50,7 +50,7 @@ class AppliedOutput:
 def apply_log(connection: sqlite3.Connection, batch: Batch, *, keep_finished: int, now: datetime) -> AppliedLog:
     """Fold a batch of the log into the view, and remove the oldest finished executions above ``keep_finished``.
 
-    ``now`` is from when on the removed ones are remembered.
+    ``now`` is from when on the removed ones are remembered, and when what is new was seen.
     """
     with _transaction(connection):
         fresh = _not_applied(connection, StreamName.LOG, batch)
@@ -63,18 +63,18 @@ def apply_log(connection: sqlite3.Connection, batch: Batch, *, keep_finished: in
             if isinstance(run, Cleaned):
                 applied.cleanups[run.cleanup_id] = _remove_finished(connection, now)
             else:
-                _apply_entries(connection, run, applied)
+                _apply_entries(connection, run, applied, now)
         if applied.ended:
             _remove_oldest(connection, keep_finished, now)
         _move_to(connection, StreamName.LOG, fresh[-1].position)
     return applied
 
 
-def _apply_entries(connection: sqlite3.Connection, entries: list[Entry], applied: AppliedLog) -> None:
+def _apply_entries(connection: sqlite3.Connection, entries: list[Entry], applied: AppliedLog, now: datetime) -> None:
     known = _load(connection, {entry.execution_id for entry in entries})
     removed = _removed(connection, {entry.execution_id for entry in entries} - known.keys())
     folded = fold(known, _without(removed, entries, applied.skipped))
-    _store(connection, known, folded)
+    _store(connection, known, folded, now)
     applied.transitions += len(folded.transitions)
     applied.changed |= folded.rows.keys()
     applied.ended |= {transition.execution_id for transition in folded.transitions if transition.is_terminal}
@@ -110,6 +110,21 @@ def apply_output(connection: sqlite3.Connection, batch: Batch) -> AppliedOutput:
 def trim_transitions(connection: sqlite3.Connection, before: int) -> None:
     """Forget the transitions of records before this offset."""
     connection.execute('DELETE FROM transitions WHERE "offset" < ?', (before,))
+
+
+def begin_anew(connection: sqlite3.Connection, stream: StreamName) -> None:
+    """The stream is another one from now on, whose places begin anew.
+
+    Executions stay, and ended before all that will end. Transitions of the other log have no place in this one any more.
+    """
+    with _transaction(connection):
+        position = position_of(connection, stream)
+        if position is None:
+            return
+        if stream is StreamName.LOG:
+            connection.execute("UPDATE executions SET ended_offset = ended_offset - ?", (position.offset + 1,))
+            connection.execute("DELETE FROM transitions")
+        connection.execute("DELETE FROM positions WHERE stream = ?", (stream,))
 
 
 def forget_acceptances(connection: sqlite3.Connection, before_minute: int) -> None:
@@ -167,10 +182,10 @@ def _without(removed: set[str], entries: list[Entry], skipped: Counter[Skip]) ->
     return kept
 
 
-def _store(connection: sqlite3.Connection, known: dict[str, Execution], folded: Folded) -> None:
+def _store(connection: sqlite3.Connection, known: dict[str, Execution], folded: Folded, now: datetime) -> None:
     endings = {transition.execution_id: transition.offset for transition in folded.transitions if transition.is_terminal}
     for execution_id, row in folded.rows.items():
-        rows.store(connection, row, ended_offset=endings.get(execution_id))
+        rows.store(connection, row, ended_offset=endings.get(execution_id), now=now)
     sums = moves((known.get(execution_id), row) for execution_id, row in folded.rows.items())
     connection.executemany(
         "INSERT INTO counters (status, program_id, total) VALUES (?, ?, ?)"

@@ -7,7 +7,7 @@ import structlog
 
 from bus.errors import BusUnavailable
 from bus.messages import LEASE_SECONDS, Lease
-from bus.ports import Leases
+from bus.ports import Commands, Leases
 from runner.engine_watch import EngineWatch
 from runner.journal import Journal
 from runner.ports import Catalogues
@@ -25,8 +25,17 @@ class Presence:
     """Writes a lease every few seconds, and at once when something in it has changed."""
 
     def __init__(
-        self, leases: Leases, *, catalogues: Catalogues, journal: Journal, watch: EngineWatch, runner_id: str, pool: str
+        self,
+        leases: Leases,
+        *,
+        commands: Commands,
+        catalogues: Catalogues,
+        journal: Journal,
+        watch: EngineWatch,
+        runner_id: str,
+        pool: str,
     ) -> None:
+        self._commands = commands
         self._leases = leases
         self._catalogues = catalogues
         self._journal = journal
@@ -65,6 +74,7 @@ class Presence:
             started_at=self._started_at,
             written_at=utc_now(),
             engine_version=self._watch.version,
+            unsettled=self._commands.unsettled(),
             leaves=leaves,
         )
 

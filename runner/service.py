@@ -25,6 +25,7 @@ from runner.journal import Claimed, Journal
 from runner.outbox import Outbox
 from runner.ports import Catalogues
 from runner.presence import Presence
+from runner.reclaims import Reclaims
 from runner.recovery import find_leftovers
 from runner.slots import Slots
 from runner.surroundings import Surroundings
@@ -86,11 +87,18 @@ class Runner:
         self._free_space = free_space
         self._outbox = Outbox(journal, bus.streams)
         self._presence = Presence(
-            bus.leases, catalogues=catalogues, journal=journal, watch=self._watch, runner_id=identity.runner_id, pool=pool
+            bus.leases,
+            commands=bus.commands,
+            catalogues=catalogues,
+            journal=journal,
+            watch=self._watch,
+            runner_id=identity.runner_id,
+            pool=pool,
         )
         self._answering = partial(bus.questions.answer, identity.runner_id, Answers(engine).answer)
         self._lives: dict[asyncio.Task[None], Execution] = {}
         self._cancels = Cancels(bus.decisions, self._lives.values)
+        self._reclaims = Reclaims(bus.decisions, journal, self._decide)
         self._stopping = asyncio.Event()
         self._stop_limit_seconds = 0.0
         self._finished = asyncio.Event()
@@ -127,6 +135,7 @@ class Runner:
                     group.create_task(self._presence.run(), name="keep the lease"),
                     group.create_task(self._answering(), name="answer questions"),
                     group.create_task(self._cancels.run(), name="hear of cancels"),
+                    group.create_task(self._reclaims.run(), name="claim again after a gap"),
                 ]
                 try:
                     await self._recover(group)

@@ -50,6 +50,8 @@ class Execution:
     retried_at: datetime | None = None
     #: The attempt whose output is the execution's: the newest one whose program was started.
     output_attempt: int = 1
+    #: Whose runners shall take it, where one command alone has asked for it.
+    pool: str | None = None
     parameters: dict[str, Any] | None = None
     submitted_by: str | None = None
     accepted_at: datetime | None = None
@@ -101,6 +103,16 @@ class Wanted:
 
 
 EVERYTHING = Wanted()
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """An execution that waits, as it is looked for by age."""
+
+    execution_id: str
+    attempt: int
+    #: Where it stands among those that wait in its pool: first by how long, then by number.
+    place: tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,10 @@ class Reason(StrEnum):
     RUNNER_RESTARTED = "runner_restarted"
     #: The runner fell silent while it had the execution, and is taken to be gone for good.
     RUNNER_LOST = "runner_lost"
+    #: No runner took it within a day.
+    EXPIRED = "expired"
+    #: Its command is gone from the queue, so that no runner can take it any more.
+    COMMAND_LOST = "command_lost"
     #: The kind of run is configured but this runner can't do it.
     UNSUPPORTED = "unsupported"
     INTERNAL = "internal"
@@ -93,6 +97,8 @@ _CATEGORIES = {
     Reason.COMPOSE_UNAVAILABLE: Category.SYSTEM,
     Reason.RUNNER_RESTARTED: Category.SYSTEM,
     Reason.RUNNER_LOST: Category.SYSTEM,
+    Reason.EXPIRED: Category.SYSTEM,
+    Reason.COMMAND_LOST: Category.SYSTEM,
     Reason.UNSUPPORTED: Category.SYSTEM,
     Reason.INTERNAL: Category.SYSTEM,
 }

@@ -1,16 +1,23 @@
 """Points in time: always aware, always UTC."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BEGAN_AT, _BEGAN = datetime.now(UTC), time.monotonic()
 
 
 def utc_now() -> datetime:
     """The time now, aware and in UTC. For stamps only: limits are measured with a monotonic clock."""
     return datetime.now(UTC)
+
+
+def steady_now() -> datetime:
+    """About the time now, for ages: it passes evenly while the process lives, however somebody sets the clock."""
+    return _BEGAN_AT + timedelta(seconds=time.monotonic() - _BEGAN)
 
 
 def to_utc(moment: datetime) -> datetime:

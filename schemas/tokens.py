@@ -12,6 +12,9 @@ CREATED_KEY = "state.token_created"
 REVOKED_KEY = "state.token_revoked"
 #: A mark says nothing. Who writes one and reads it back has read all that was there before.
 MARK_KEY = "state.mark"
+#: From here on the stream says again all that it has said of tokens: the parts of it follow.
+SNAPSHOT_BEGUN_KEY = "state.snapshot_begun"
+SNAPSHOT_PART_KEY = "state.snapshot_part"
 
 #: What every long-lived token begins with, so that people, and scanners for secrets, know one when they see it.
 PREFIX = "hub_"
@@ -59,7 +62,33 @@ class TokenRevoked(_Remembered):
     revoked_by: str = Field(max_length=256)
 
 
-_KINDS: dict[str, type[TokenCreated] | type[TokenRevoked]] = {CREATED_KEY: TokenCreated, REVOKED_KEY: TokenRevoked}
+class SnapshotBegun(_Remembered):
+    """Whoever begins to read here learns all that holds: what held in this place is said again in parts, after it."""
+
+    snapshot_id: str = Field(pattern=r"^[0-9a-f-]{36}$")
+    begun_at: Time
+
+
+class SnapshotPart(_Remembered):
+    """A part of what held in the place where the snapshot was begun."""
+
+    snapshot_id: str = Field(pattern=r"^[0-9a-f-]{36}$")
+    #: From 1 to ``parts``.
+    part: int = Field(ge=1)
+    parts: int = Field(ge=1)
+    tokens: tuple[TokenCreated, ...] = ()
+    #: Ids of revoked tokens, which no late creation is to bring back; the oldest revocation first.
+    revoked: tuple[str, ...] = ()
+
+
+StateRecord = TokenCreated | TokenRevoked | SnapshotBegun | SnapshotPart
+
+_KINDS: dict[str, type[StateRecord]] = {
+    CREATED_KEY: TokenCreated,
+    REVOKED_KEY: TokenRevoked,
+    SNAPSHOT_BEGUN_KEY: SnapshotBegun,
+    SNAPSHOT_PART_KEY: SnapshotPart,
+}
 
 
 def digest_of_token(token: str) -> str:
@@ -67,7 +96,7 @@ def digest_of_token(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def parse_state(key: str, body: bytes) -> TokenCreated | TokenRevoked | None:
+def parse_state(key: str, body: bytes) -> StateRecord | None:
     """What a record of the state stream says of tokens; ``None`` for kinds of records that say nothing of them.
 
     Raises:

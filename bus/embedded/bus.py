@@ -1,10 +1,12 @@
 """The bus of one machine: one SQLite file, used by one process."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
 
+from bus import topology
 from bus.embedded.announcements import EmbeddedAnnouncements
 from bus.embedded.commands import EmbeddedCommands
 from bus.embedded.dead_letters import EmbeddedDeadLetters
@@ -23,25 +25,36 @@ log = structlog.get_logger()
 BUS_FILE = "bus.db"
 #: Seconds between two removals of old records.
 PRUNE_SECONDS = 3600.0
+#: Seconds between two looks for commands that have waited for too long.
+EXPIRE_SECONDS = 60.0
 
 
 class EmbeddedBus:
     """Keeps the promises of :class:`bus.ports.Bus` without a server. What was promised survives ``kill -9`` and power loss."""
 
-    def __init__(self, *, state_dir: Path) -> None:
-        """``state_dir`` must exist."""
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        command_ttl_seconds: float = topology.COMMAND_TTL_SECONDS,
+        expire_seconds: float = EXPIRE_SECONDS,
+    ) -> None:
+        """``state_dir`` must exist. What waits for ``command_ttl_seconds`` is a dead letter, up to ``expire_seconds`` late."""
+        self._expire_seconds = expire_seconds
         self._store = Store(state_dir / BUS_FILE)
         tides = {stream: Tide() for stream in StreamName}
         self._tides = tides
         self._dead_letters = EmbeddedDeadLetters(self._store)
-        self._commands = EmbeddedCommands(self._store, tides[StreamName.LOG], self._dead_letters)
+        self._commands = EmbeddedCommands(
+            self._store, tides[StreamName.LOG], self._dead_letters, ttl_seconds=command_ttl_seconds
+        )
         self._decisions = EmbeddedDecisions(self._store)
         self._streams = EmbeddedStreams(self._store, tides)
         self._announcements = EmbeddedAnnouncements(self._store)
         self._leases = EmbeddedLeases()
         self._questions = EmbeddedQuestions()
         self._opening = asyncio.Lock()
-        self._pruner: asyncio.Task[None] | None = None
+        self._keepers: list[asyncio.Task[None]] = []
 
     @property
     def commands(self) -> EmbeddedCommands:
@@ -97,16 +110,20 @@ class EmbeddedBus:
                 await self._decisions.open()
                 await self._announcements.open()
                 await self._dead_letters.open()
-                self._pruner = asyncio.create_task(self._prune(), name="bus pruner")
+                self._keepers = [
+                    asyncio.create_task(_every(PRUNE_SECONDS, self._streams.prune), name="bus: remove old records"),
+                    asyncio.create_task(_every(self._expire_seconds, self._commands.expire), name="bus: expire commands"),
+                ]
             await self._commands.add_pools(pools)
 
     async def close(self) -> None:
         """Commit what was asked for, and let go of the file."""
         async with self._opening:
-            if self._pruner is not None:
-                self._pruner.cancel()
-                await asyncio.wait({self._pruner})
-                self._pruner = None
+            for keeper in self._keepers:
+                keeper.cancel()
+            if self._keepers:
+                await asyncio.wait(self._keepers)
+                self._keepers = []
             self._commands.close()
             self._decisions.close()
             self._announcements.close()
@@ -117,10 +134,11 @@ class EmbeddedBus:
                 tide.close()
             await self._store.close()
 
-    async def _prune(self) -> None:
-        while True:
-            try:
-                await self._streams.prune()
-            except BusUnavailable as error:
-                log.warning("old records were not removed", action="prune_failed", error=str(error))
-            await asyncio.sleep(PRUNE_SECONDS)
+
+async def _every(seconds: float, keep: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await keep()
+        except BusUnavailable as error:
+            log.warning("what is too old was not removed", action="prune_failed", error=str(error))
+        await asyncio.sleep(seconds)

@@ -12,6 +12,10 @@ from bus.embedded.streams import append_to
 from bus.embedded.tide import Tide
 from bus.errors import BusUnavailable, UnknownPool
 from bus.messages import DeadReason, Message, Source, StreamName
+from schemas.times import steady_now
+
+#: Commands that are looked at together, for whether they have waited too long.
+_EXPIRED_AT_A_TIME = 500
 
 
 class EmbeddedCommands:
@@ -20,14 +24,24 @@ class EmbeddedCommands:
     Which commands are in somebody's hands is remembered in memory alone: after a restart they are available again.
     """
 
-    def __init__(self, store: Store, logged: Tide, dead_letters: EmbeddedDeadLetters) -> None:
-        """``logged`` rises when the log grows."""
+    def __init__(
+        self,
+        store: Store,
+        logged: Tide,
+        dead_letters: EmbeddedDeadLetters,
+        *,
+        ttl_seconds: float = topology.COMMAND_TTL_SECONDS,
+    ) -> None:
+        """``logged`` rises when the log grows; a command that waits for longer than ``ttl_seconds`` is a dead letter."""
         self._store = store
+        self._ttl_seconds = ttl_seconds
         self._dead_letters = dead_letters
         self._logged = logged
         #: By pool: sequence numbers of what waits, the oldest first.
         self._queues: dict[str, deque[int]] = {}
         self._arrived = Tide()
+        #: Deliveries that were handed out and are not settled.
+        self._handed = 0
 
     async def add_pools(self, pools: frozenset[str]) -> None:
         """From now on these are known. What waits in them from earlier is found again."""
@@ -54,8 +68,8 @@ class EmbeddedCommands:
         row = to_row(message)
 
         def add(database: sqlite3.Connection) -> int:
-            insert = f"INSERT INTO work (pool, source, {COLUMNS}) VALUES (?, ?, {PLACES})"  # noqa: S608
-            cursor = database.execute(insert, (pool, source.value, *row))
+            insert = f"INSERT INTO work (pool, queued_at, source, {COLUMNS}) VALUES (?, ?, ?, {PLACES})"  # noqa: S608
+            cursor = database.execute(insert, (pool, _now(), source.value, *row))
             append_to(database, StreamName.LOG, source, _key(pool, source), message)
             sequence: int = cursor.lastrowid or 0
             return sequence
@@ -74,19 +88,48 @@ class EmbeddedCommands:
         queue = self._queue(pool)
         while True:
             height = self._arrived.height
-            if queue:
+            if not queue:
+                await self._arrived.above(height)
+                continue
+            sequence = queue.popleft()
+            try:
+                found = await self._store.read(partial(_command, sequence=sequence))
+            except BaseException:
+                self.put_back(pool, sequence)
+                raise
+            if found is None:
+                continue  # it was buried by somebody who did not see the end of that
+            queued_at, message, source = found
+            if queued_at + self._ttl_seconds > _now():
                 break
-            await self._arrived.above(height)
-        sequence = queue.popleft()
-        try:
-            message, source = await self._store.read(lambda database: _command(database, sequence))
-        except BaseException:
-            self.put_back(pool, sequence)
-            raise
+            await self._bury(pool, sequence)
+        self._handed += 1
         return EmbeddedDelivery(self._store, self, self._dead_letters, pool, sequence, message, source)
+
+    async def expire(self) -> None:
+        """Move what has waited for too long to the dead letters.
+
+        Raises:
+            BusUnavailable: not all of it was moved.
+        """
+        for pool, queue in self._queues.items():
+            while old := await self._store.read(partial(_queued_before, pool=pool, before=_now() - self._ttl_seconds)):
+                buried = 0
+                for sequence in old:
+                    # One that is in somebody's hands is not in the queue: it is settled, or comes back to its head.
+                    if sequence in queue:
+                        queue.remove(sequence)
+                        await self._bury(pool, sequence)
+                        buried += 1
+                if not buried:
+                    break
 
     async def stop_taking(self) -> None:
         """Nothing to do: nothing is ever taken ahead."""
+
+    def unsettled(self) -> int:
+        """How many deliveries are handed out and not settled."""
+        return self._handed
 
     async def waiting(self, pool: str) -> int:
         """How many commands wait.
@@ -100,6 +143,18 @@ class EmbeddedCommands:
         """Make a command available again, before all others."""
         self._queues[pool].appendleft(sequence)
         self._arrived.rise()
+
+    def settled(self) -> None:
+        """A delivery is in nobody's hands any more."""
+        self._handed -= 1
+
+    async def _bury(self, pool: str, sequence: int) -> None:
+        detail = f"it waited for longer than {topology.COMMAND_TTL_SECONDS // 3600} h"
+        try:
+            await self._dead_letters.bury(sequence, DeadReason.EXPIRED, detail, key=topology.execute_key(pool))
+        except BaseException:
+            self.put_back(pool, sequence)
+            raise
 
     def _queue(self, pool: str) -> deque[int]:
         if pool not in self._queues:
@@ -144,18 +199,21 @@ class EmbeddedDelivery:
         if not self._settled:
             self._settled = True
             await self._store.write(lambda database: _delete(database, self._sequence))
+            self._commands.settled()
 
     async def reject(self, reason: str) -> None:
         """Move it to the dead letters, in one transaction."""
         if not self._settled:
             self._settled = True
             await self._dead_letters.bury(self._sequence, DeadReason.MALFORMED, reason, key=_key(self._pool, self._source))
+            self._commands.settled()
 
     async def give_back(self) -> None:
         """Make it available again."""
         if not self._settled:
             self._settled = True
             self._commands.put_back(self._pool, self._sequence)
+            self._commands.settled()
 
 
 def _waiting(database: sqlite3.Connection, pool: str) -> list[int]:
@@ -166,10 +224,22 @@ def _key(pool: str, source: Source) -> str:
     return topology.execute_key(pool) if source is Source.COMMANDS else topology.retry_key(pool)
 
 
-def _command(database: sqlite3.Connection, sequence: int) -> tuple[Message, Source]:
-    select = f"SELECT source, {COLUMNS} FROM work WHERE sequence = ?"  # noqa: S608
-    source, *row = database.execute(select, (sequence,)).fetchone()
-    return from_row(tuple(row)), Source(source)
+def _command(database: sqlite3.Connection, sequence: int) -> tuple[float, Message, Source] | None:
+    select = f"SELECT queued_at, source, {COLUMNS} FROM work WHERE sequence = ?"  # noqa: S608
+    row = database.execute(select, (sequence,)).fetchone()
+    return None if row is None else (row[0], from_row(row[2:]), Source(row[1]))
+
+
+def _queued_before(database: sqlite3.Connection, pool: str, before: float) -> list[int]:
+    found = database.execute(
+        "SELECT sequence FROM work WHERE pool = ? AND queued_at <= ? ORDER BY sequence LIMIT ?",
+        (pool, before, _EXPIRED_AT_A_TIME),
+    )
+    return [sequence for (sequence,) in found]
+
+
+def _now() -> float:
+    return steady_now().timestamp()
 
 
 def _delete(database: sqlite3.Connection, sequence: int) -> None:

@@ -1,6 +1,7 @@
 """The file of the embedded bus."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 from bus import decision_table
@@ -11,8 +12,10 @@ from bus.messages import StreamName
 _MESSAGE = "message_id TEXT, body BLOB NOT NULL, content_type TEXT NOT NULL, timestamp TEXT, reply_to TEXT, correlation_id TEXT"
 
 _SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS work (sequence INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL, {_MESSAGE},
-    source TEXT NOT NULL DEFAULT 'commands');
+CREATE TABLE IF NOT EXISTS work (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL, queued_at REAL NOT NULL, {_MESSAGE},
+    source TEXT NOT NULL DEFAULT 'commands'
+);
 CREATE TABLE IF NOT EXISTS dead_letters (
     place INTEGER PRIMARY KEY AUTOINCREMENT, letter_id TEXT NOT NULL UNIQUE, dead_at TEXT NOT NULL, reason TEXT NOT NULL,
     detail TEXT NOT NULL, routing_key TEXT NOT NULL, {_MESSAGE}
@@ -59,11 +62,20 @@ def connect(path: Path) -> sqlite3.Connection:
         database.executescript(_SCHEMA)
         if "source" not in {row[1] for row in database.execute("PRAGMA table_info(work)")}:  # of an earlier version
             database.execute("ALTER TABLE work ADD COLUMN source TEXT NOT NULL DEFAULT 'commands'")
+        _add_queued_at(database)
         decision_table.prepare(database)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _add_queued_at(database: sqlite3.Connection) -> None:
+    """Bring a file of an earlier version up to date: what waits there has waited since now."""
+    if "queued_at" not in {row[1] for row in database.execute("PRAGMA table_info(work)")}:
+        # NOT NULL asks for a default, and none but a constant is allowed here.
+        database.execute("ALTER TABLE work ADD COLUMN queued_at REAL NOT NULL DEFAULT 0")
+        database.execute("UPDATE work SET queued_at = ?", (time.time(),))
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:

@@ -64,6 +64,14 @@ class EmbeddedDecisions:
         """Every end, from the first."""
         return self._rows(decision_table.ends_after, 0)
 
+    async def gaps(self) -> AsyncGenerator[None, None]:
+        """None: the file is whole, or is not opened."""
+        found: list[None] = []
+        while not found:
+            await self._decided.above(self._decided.height)
+        for gap in found:
+            yield gap
+
     async def _rows(self, after: _After[Row], sequence: int) -> AsyncGenerator[Row, None]:
         while True:
             height = self._decided.height

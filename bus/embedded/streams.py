@@ -5,15 +5,12 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from functools import partial
 
-import structlog
-
 from bus import topology
 from bus.embedded.rows import COLUMNS, PLACES, from_row, to_row
 from bus.embedded.store import Store
 from bus.embedded.tide import Tide
+from bus.errors import StreamGap
 from bus.messages import Batch, Message, Position, Record, Source, StreamName
-
-log = structlog.get_logger()
 
 #: Records of one batch. Pieces of output are up to 90 KB each, all else is small.
 _BATCH = {StreamName.LOG: 1_000, StreamName.OUTPUT: 200, StreamName.STATE: 1_000}
@@ -66,18 +63,29 @@ class EmbeddedStreams:
                 pass
 
     async def _compare(self, stream: StreamName, after: Position) -> None:
-        """Say so where the file is not the one that the position was in."""
+        """Say so where the file is not the one that the position was in, or has lost what comes after it."""
 
-        def message_id_there(database: sqlite3.Connection) -> tuple[str | None] | None:
-            found: tuple[str | None] | None = database.execute(
-                f"SELECT message_id FROM stream_{stream.value} WHERE stream_offset = ?",  # noqa: S608
+        def there(database: sqlite3.Connection) -> Position | None:
+            found = database.execute(
+                f"SELECT stream_offset, message_id FROM stream_{stream.value} WHERE stream_offset >= ?"  # noqa: S608
+                " ORDER BY stream_offset LIMIT 1",
                 (after.offset,),
             ).fetchone()
+            return None if found is None else Position(*found)
+
+        seen = await self._store.read(there)
+        # Where the last record is the one that was removed, all after it is there.
+        if seen is None or (seen != after and seen.offset != after.offset + 1):
+            raise StreamGap(f"the stream {stream.value}", after, seen)
+
+    async def end(self, stream: StreamName) -> int | None:
+        """Place of the last record that is there."""
+
+        def last(database: sqlite3.Connection) -> int | None:
+            found: int | None = database.execute(f"SELECT MAX(stream_offset) FROM stream_{stream.value}").fetchone()[0]  # noqa: S608
             return found
 
-        seen = await self._store.read(message_id_there)
-        if seen is None or seen[0] != after.message_id:
-            log.warning("a stream has a gap", action="stream_gap", stream=stream.value, expected=after, seen=seen)
+        return await self._store.read(last)
 
 
 def append_to(database: sqlite3.Connection, stream: StreamName, source: Source, key: str, message: Message) -> None:

@@ -57,6 +57,10 @@ class RabbitCommands:
         for intake in self._intakes.values():
             await intake.stop()
 
+    def unsettled(self) -> int:
+        """How many deliveries this process has."""
+        return sum(intake.unsettled for intake in self._intakes.values())
+
     async def waiting(self, pool: str) -> int:
         """How many commands wait.
 

@@ -8,13 +8,13 @@ import structlog
 
 from bus import topology
 from bus.backoff import Backoff
-from bus.errors import BusUnavailable, Unroutable
+from bus.errors import BusUnavailable, StreamGap, Unroutable
 from bus.messages import DeadLetter, DeadLetterPage, DeadReason, Message, Position
 from bus.rabbitmq.connection import Link
 from bus.rabbitmq.dead_letter_table import DeadLetterTable, letter_of
 from bus.rabbitmq.envelope import from_amqp, to_amqp
 from bus.rabbitmq.publisher import Publisher
-from bus.rabbitmq.stream_reader import Read, StreamGap, StreamReader
+from bus.rabbitmq.stream_reader import Read, StreamReader
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class RabbitDeadLetters:
         if letter is None:
             return None
         place = Position(letter.place, letter.message_id)
-        read = await StreamReader(self._consuming, topology.DEAD, place, prefetch=PREFETCH, gap_is_error=True).reread()
+        read = await StreamReader(self._consuming, topology.DEAD, place, prefetch=PREFETCH).reread()
         if read is None or letter_of(read).id != letter_id:
             self._table.remove(letter_id)  # too old to be kept
             return None
@@ -98,7 +98,7 @@ class RabbitDeadLetters:
             raise BusUnavailable(self._consuming.problem or "the dead letters have not all been read yet") from error
 
     async def _read(self) -> None:
-        reader = StreamReader(self._consuming, topology.DEAD, None, prefetch=PREFETCH, gap_is_error=True)
+        reader = StreamReader(self._consuming, topology.DEAD, None, prefetch=PREFETCH)
         async with aclosing(reader.batches()) as batches:
             async for batch in batches:
                 for read in batch:

@@ -14,14 +14,14 @@ import structlog
 
 from bus import topology
 from bus.backoff import Backoff
-from bus.errors import BusClosed, BusUnavailable, Unroutable
+from bus.errors import BusClosed, BusUnavailable, StreamGap, Unroutable
 from bus.messages import Decision, End, Proposal
 from bus.rabbitmq import control
 from bus.rabbitmq.claims import Claims
 from bus.rabbitmq.connection import Link
 from bus.rabbitmq.envelope import to_amqp
 from bus.rabbitmq.publisher import Publisher
-from bus.rabbitmq.stream_reader import Read, StreamGap, StreamReader
+from bus.rabbitmq.stream_reader import Read, StreamReader
 
 log = structlog.get_logger()
 
@@ -59,6 +59,8 @@ class RabbitDecisions:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._watching: set[asyncio.Event] = set()
         self._malformed = 0
+        #: How often the control stream did not go on where it was left.
+        self._gaps = 0
         self._closed = False
         self._problem: str | None = None
 
@@ -143,6 +145,23 @@ class RabbitDecisions:
         """Every end that is known, then those that are read."""
         return self._rows(lambda claims: claims.ends_after, 0)
 
+    async def gaps(self) -> AsyncGenerator[None, None]:
+        """Each gap in the control stream, from now on."""
+        seen, news = self._gaps, asyncio.Event()
+        self._watching.add(news)
+        try:
+            while True:
+                news.clear()
+                if self._closed:
+                    raise BusClosed("the bus is closed")
+                if self._gaps == seen:
+                    await news.wait()
+                else:
+                    seen = self._gaps
+                    yield
+        finally:
+            self._watching.discard(news)
+
     async def _rows(self, of: Callable[[Claims], _After[T]], sequence: int) -> AsyncGenerator[T, None]:
         news = asyncio.Event()
         self._watching.add(news)
@@ -179,7 +198,7 @@ class RabbitDecisions:
         while True:
             try:
                 after = await self._in_thread(self._known.position)
-                self._reader = StreamReader(self._consuming, topology.CONTROL, after, prefetch=_PREFETCH, gap_is_error=True)
+                self._reader = StreamReader(self._consuming, topology.CONTROL, after, prefetch=_PREFETCH)
                 async with aclosing(self._reader.batches()) as batches:
                     async for batch in batches:
                         await self._apply(batch)
@@ -188,6 +207,9 @@ class RabbitDecisions:
             except StreamGap as error:
                 log.warning("reading all decisions anew", action="claims_rebuilt", why=str(error))
                 await self._in_thread(self._known.clear)
+                self._gaps += 1
+                for event in self._watching:
+                    event.set()
             except sqlite3.Error as error:
                 self._problem = f"decisions can't be kept: {error}"
                 log.error("decisions can't be kept", action="claims_failed", error=str(error))

@@ -60,9 +60,16 @@ class Intake:
         self._channel: AbstractChannel | None = None
         self._round: Round | None = None
         self._pushed: deque[tuple[Round, DeliveredMessage]] = deque()
+        #: Deliveries that were handed out and are not settled.
+        self._handed = 0
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    @property
+    def unsettled(self) -> int:
+        """How many deliveries are handed out, or wait to be, and are not settled."""
+        return len(self._pushed) + self._handed
 
     async def take(self, free_slots: int) -> "RabbitDelivery":
         """The next command."""
@@ -77,6 +84,7 @@ class Intake:
                 continue
             if self._pushed:
                 round_, message = self._pushed.popleft()
+                self._handed += 1
                 return RabbitDelivery(self, round_, message)
             backoff.reset()
             await self._changed.wait()
@@ -104,6 +112,8 @@ class Intake:
             await self._finish(self._settle(round_, settling))
         except BusUnavailable as error:
             log.info("a command will come again", action="settle_failed", pool=self._pool, error=str(error))
+        finally:
+            self._handed -= 1
 
     async def bury(self, message: DeliveredMessage, reason: str) -> None:
         """Put a copy into the dead letters.

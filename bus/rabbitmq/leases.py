@@ -7,12 +7,12 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from bus import topology
-from bus.errors import BusUnavailable, Unroutable
+from bus.errors import BusUnavailable, StreamGap, Unroutable
 from bus.messages import LEASE_SECONDS, LEASE_TTL_SECONDS, Lease, Message
 from bus.rabbitmq.connection import Link
 from bus.rabbitmq.envelope import to_amqp
 from bus.rabbitmq.publisher import Publisher
-from bus.rabbitmq.stream_reader import Read, StreamGap, StreamReader
+from bus.rabbitmq.stream_reader import Read, StreamReader
 from bus.roster import Roster
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ class RabbitLeases:
     async def follow(self) -> None:
         """Read leases from a moment ago on, and go on where it was left after a lost connection."""
         while True:
-            reader = StreamReader(self._consuming, topology.LEASES, None, start=_START, prefetch=_PREFETCH, gap_is_error=True)
+            reader = StreamReader(self._consuming, topology.LEASES, None, start=_START, prefetch=_PREFETCH)
             try:
                 async with aclosing(reader.batches()) as batches:
                     async for batch in batches:

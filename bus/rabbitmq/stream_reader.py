@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
+from aio_pika.abc import AbstractChannel
 from aiormq.abc import DeliveredMessage
 
 from bus.backoff import Backoff
-from bus.errors import BusUnavailable
+from bus.errors import BusUnavailable, StreamGap
 from bus.messages import Position
-from bus.rabbitmq.calls import CALL_LIMIT_SECONDS
+from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, bounded
 from bus.rabbitmq.connection import Link, close_quietly
 from bus.rabbitmq.consumer import Consumer, ack
 from bus.rabbitmq.envelope import offset_of
@@ -20,10 +21,11 @@ log = structlog.get_logger()
 
 #: Seconds in which the record at a known place must come: it is there, unless the stream was replaced or cut.
 FIRST_RECORD_SECONDS = 10.0
-
-
-class StreamGap(Exception):
-    """The stream does not go on where it was left: it was replaced, or records were removed."""
+#: Records that are pushed ahead where the last one is looked for: more than the broker stores together.
+_END_PREFETCH = 5_000
+#: Seconds without a record after which the last one has come, and how long that is waited for.
+_QUIET_SECONDS = 0.5
+_END_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +43,13 @@ class StreamReader:
     gone starts later without a word, and one asked beyond its end stays silent for ever.
     """
 
-    def __init__(
-        self, link: Link, stream: str, after: Position | None, *, prefetch: int, gap_is_error: bool, start: str = "first"
-    ) -> None:
-        """``gap_is_error``: whether a gap raises :class:`StreamGap`; otherwise it is logged, and reading goes on.
-
-        ``start`` is where reading begins without a position: the first record there is, or how long ago (``40s``).
-        """
+    def __init__(self, link: Link, stream: str, after: Position | None, *, prefetch: int, start: str = "first") -> None:
+        """``start`` is where reading begins without a position: the first record there is, or how long ago (``40s``)."""
         self._start = start
         self._link = link
         self._stream = stream
         self._last = after
         self._prefetch = prefetch
-        self._gap_is_error = gap_is_error
         self._session: _Session | None = None
 
     def reopen(self) -> None:
@@ -65,7 +61,7 @@ class StreamReader:
         """Records as they come; never an empty batch.
 
         Raises:
-            StreamGap: see the constructor.
+            StreamGap: it does not go on after the last record given out; whoever goes on all the same makes a new reader.
             BusClosed: the bus was closed.
         """
         backoff = Backoff()
@@ -105,47 +101,90 @@ class StreamReader:
         try:
             async with asyncio.timeout(FIRST_RECORD_SECONDS):
                 batch = await session.batch()
-        except TimeoutError:
-            self._tell_gap(last, None)
-            return []
+        except TimeoutError as error:
+            # It ends before that place; or the broker is slow, and then nothing must be thrown away.
+            end = await end_of(self._link, self._stream)
+            if end is None or end < last.offset:
+                raise StreamGap(self._stream, last, None) from error
+            raise BusUnavailable(f"{self._stream} gives no records") from error
         if not batch:
             return []  # lost again
-        if batch[0].position != last:
-            self._tell_gap(last, batch[0].position)
-            return batch
-        return batch[1:]
-
-    def _tell_gap(self, expected: Position, seen: Position | None) -> None:
-        if self._gap_is_error:
-            raise StreamGap(f"{self._stream} does not go on at {expected}: {seen}")
-        log.warning("a stream has a gap", action="stream_gap", stream=self._stream, expected=expected, seen=seen)
+        first = batch[0].position
+        # Where the last record is the one that was removed, all after it is there.
+        if first != last and first.offset != last.offset + 1:
+            raise StreamGap(self._stream, last, first)
+        return batch[1:] if first == last else batch
 
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator["_Session", None]:
-        channel = await self._link.channel()
+        first, start = (0, self._start) if self._last is None else (self._last.offset, self._last.offset)
+        async with _opened(self._link, self._stream, first=first, start=start, prefetch=self._prefetch) as (session, _):
+            self._session = session
+            try:
+                yield session
+            finally:
+                self._session = None
+
+
+@asynccontextmanager
+async def _opened(
+    link: Link, stream: str, *, first: int, start: int | str, prefetch: int
+) -> AsyncGenerator[tuple["_Session", AbstractChannel], None]:
+    """A consumer on a channel of its own. Records before ``first`` are left out."""
+    channel = await link.channel()
+    try:
+        session = _Session(first)
+        await Consumer.start(
+            channel,
+            stream,
+            prefetch=prefetch,
+            on_message=session.add,
+            on_lost=session.lose,
+            arguments={"x-stream-offset": start},
+        )
+        yield session, channel
+    finally:
+        await close_quietly(channel)
+
+
+async def end_of(link: Link, stream: str) -> int | None:
+    """Place of the last record of a stream; ``None`` where it has none.
+
+    Raises:
+        BusUnavailable: nobody says so now.
+    """
+    async with _opened(link, stream, first=0, start="last", prefetch=_END_PREFETCH) as (session, channel):
         try:
-            session = self._session = _Session(None if self._last is None else self._last.offset)
-            await Consumer.start(
-                channel,
-                self._stream,
-                prefetch=self._prefetch,
-                on_message=session.add,
-                on_lost=session.lose,
-                arguments={"x-stream-offset": self._start if self._last is None else self._last.offset},
-            )
-            yield session
-        finally:
-            self._session = None
-            await close_quietly(channel)
+            async with asyncio.timeout(FIRST_RECORD_SECONDS):
+                if not (batch := await session.batch()):
+                    raise BusUnavailable(f"the connection was lost while the end of {stream} was looked for")
+            # They were stored together and need not come together.
+            return await _last_of(session, batch[-1].position.offset)
+        except TimeoutError as error:
+            queue = await bounded(channel.declare_queue(stream, passive=True), CALL_LIMIT_SECONDS, f"counting {stream}")
+            if queue.declaration_result.message_count:
+                raise BusUnavailable(f"{stream} gives no records") from error
+            return None
+
+
+async def _last_of(session: "_Session", offset: int) -> int:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_END_SECONDS):
+            while True:
+                async with asyncio.timeout(_QUIET_SECONDS):
+                    if not (batch := await session.batch()):
+                        break
+                offset = batch[-1].position.offset
+    return offset
 
 
 class _Session:
     """What one consumer has received and nobody has asked for yet; the prefetch bounds it."""
 
-    def __init__(self, first: int | None) -> None:
+    def __init__(self, first: int) -> None:
         #: Place of the next record, should one not say its own.
-        self._next = first or 0
-        self._first = first or 0
+        self._next = first
+        self._first = first
         self._received: list[Read] = []
         self._changed = asyncio.Event()
         self._lost = False

@@ -12,7 +12,7 @@ from bus.messages import Batch, Message, Position, Record, Source, StreamName
 from bus.rabbitmq.connection import Link
 from bus.rabbitmq.envelope import from_amqp, to_amqp
 from bus.rabbitmq.publisher import Publisher
-from bus.rabbitmq.stream_reader import Read, StreamReader
+from bus.rabbitmq.stream_reader import Read, StreamReader, end_of
 
 log = structlog.get_logger()
 
@@ -50,10 +50,12 @@ class RabbitStreams:
 
     def read(self, stream: StreamName, after: Position | None) -> AsyncIterator[Batch]:
         """Batches of records after a position, then new ones as they come."""
-        reader = StreamReader(
-            self._consuming, topology.STREAM_QUEUES[stream], after, prefetch=_PREFETCH[stream], gap_is_error=False
-        )
+        reader = StreamReader(self._consuming, topology.STREAM_QUEUES[stream], after, prefetch=_PREFETCH[stream])
         return _records(reader)
+
+    async def end(self, stream: StreamName) -> int | None:
+        """Place of the last record that is there."""
+        return await end_of(self._consuming, topology.STREAM_QUEUES[stream])
 
 
 async def _records(reader: StreamReader) -> AsyncGenerator[Batch, None]:

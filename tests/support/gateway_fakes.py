@@ -84,6 +84,9 @@ class FakeCommands:
             raise self.waiting_error
         return self.queue_lengths.get(pool, 0)
 
+    def unsettled(self) -> int:
+        return 0
+
     async def take(self, pool: str, free_slots: int) -> Delivery:
         raise AssertionError(f"a gateway takes no commands, not {free_slots} of {pool} either")
 
@@ -123,6 +126,9 @@ class FakeDecisions:
 
     async def end_of(self, execution_id: str) -> End | None:
         raise AssertionError(f"a gateway proposes, and does not only ask about {execution_id}")
+
+    def gaps(self) -> AsyncIterator[None]:
+        raise NotImplementedError
 
     def ends(self) -> AsyncIterator[End]:
         raise AssertionError("the holder looks for ends, and a handler does not")

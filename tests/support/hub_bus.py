@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
-from bus.errors import BusUnavailable
+from bus.errors import BusUnavailable, StreamGap
 from bus.messages import Announcement, Batch, Message, Position, Record, StreamName
 from tests.support.records import numbered
 
@@ -26,9 +26,22 @@ class FakeStreams:
     def write(self, stream: StreamName, *records: Record) -> None:
         """Append records, at the next offsets."""
         mine = self._records[stream]
-        mine += numbered(*records, start=len(mine))
+        mine += numbered(*records, start=mine[-1].position.offset + 1 if mine else 0)
         news, self._news = self._news, asyncio.Event()
         news.set()
+
+    def replace(self, stream: StreamName, *records: Record) -> None:
+        """Another stream in its place."""
+        self._records[stream] = []
+        self.write(stream, *records)
+
+    def trim(self, stream: StreamName, before: int) -> None:
+        """Remove what is older."""
+        self._records[stream] = [record for record in self._records[stream] if record.position.offset >= before]
+
+    async def end(self, stream: StreamName) -> int | None:
+        """Place of the last record."""
+        return self._records[stream][-1].position.offset if self._records[stream] else None
 
     async def append(self, stream: StreamName, key: str, message: Message) -> None:
         """Not used by the read side."""
@@ -40,13 +53,17 @@ class FakeStreams:
         self.open_reads += 1
         try:
             offset = 0 if after is None else after.offset + 1
+            if after is not None:
+                seen = next((r.position for r in self._records[stream] if r.position.offset >= after.offset), None)
+                if seen is None or (seen != after and seen.offset != offset):
+                    raise StreamGap(stream.value, after, seen)
             while True:
                 if stream is StreamName.LOG and self.failures:
                     raise self.failures.pop(0)
                 news = self._news
-                batch = self._records[stream][offset : offset + self.batch_size]
+                batch = [record for record in self._records[stream] if record.position.offset >= offset][: self.batch_size]
                 if batch:
-                    offset += len(batch)
+                    offset = batch[-1].position.offset + 1
                     yield batch
                 else:
                     await news.wait()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from bus.embedded.leases import EmbeddedLeases
 from bus.embedded.questions import EmbeddedQuestions
-from bus.errors import BusUnavailable
+from bus.errors import BusUnavailable, StreamGap
 from bus.messages import (
     CANCELLED,
     Batch,
@@ -108,6 +108,10 @@ class MemoryCommands:
         """Nothing was pushed, so nothing is to return."""
         self.times_stopped += 1
 
+    def unsettled(self) -> int:
+        """How many are in somebody's hands."""
+        return sum(delivery.outcome is None for delivery in self.deliveries)
+
     async def waiting(self, pool: str) -> int:
         """Length of the queue."""
         return len(self._queues[pool])
@@ -130,6 +134,7 @@ class MemoryDecisions:
     proposed: list[Proposal] = field(default_factory=list)
     #: By execution, and whether it is a cancel.
     first_ends: dict[tuple[str, bool], End] = field(default_factory=dict)
+    _gap: asyncio.Event = field(default_factory=asyncio.Event)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def decide(self, proposal: Proposal) -> Decision:
@@ -165,6 +170,18 @@ class MemoryDecisions:
         """The first one."""
         return self.first_ends.get((execution_id, True)) or self.first_ends.get((execution_id, False))
 
+    def forget(self) -> None:
+        """The record is another one, and empty."""
+        self.made.clear()
+        self._gap.set()
+
+    async def gaps(self) -> AsyncIterator[None]:
+        """Each time that it was forgotten."""
+        while True:
+            await self._gap.wait()
+            self._gap.clear()
+            yield
+
     async def ends(self) -> AsyncIterator[End]:
         """All of them, then new ones."""
         seen = 0
@@ -192,20 +209,35 @@ class MemoryStreams:
         news, self._news = self._news, asyncio.Event()
         news.set()
 
+    def replace(self, stream: StreamName) -> None:
+        """Another stream in its place, with nothing in it."""
+        self.records[stream] = []
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
     async def append(self, stream: StreamName, key: str, message: Message) -> None:
         """Append a report."""
         self.bus.check()
         await asyncio.sleep(0)  # a real append lets others run meanwhile
         self.record(stream, Source.REPORTS, key, message)
 
+    async def end(self, stream: StreamName) -> int | None:
+        """Place of the last record."""
+        return len(self.records[stream]) - 1 if self.records[stream] else None
+
     async def read(self, stream: StreamName, after: Position | None) -> AsyncIterator[Batch]:
         """Batches of what is there, then of what comes."""
         offset = 0 if after is None else after.offset + 1
+        last = after
         while True:
             news = self._news
+            here = None if last is None or len(self.records[stream]) < offset else self.records[stream][offset - 1].position
+            if last is not None and here != last:
+                raise StreamGap(stream.value, last, here)
             batch = self.records[stream][offset:]
             if batch:
                 offset += len(batch)
+                last = batch[-1].position
                 yield batch
             else:
                 await news.wait()

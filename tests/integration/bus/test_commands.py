@@ -248,3 +248,18 @@ async def test_m8_a_further_attempt_waits_over_a_restart_and_is_then_still_the_h
     delivery = await take(bus)
     assert (delivery.message, delivery.source) == (message, Source.REPORTS)
     await delivery.reject("not wanted")
+
+
+async def test_what_is_not_settled_is_counted(bus: Bus) -> None:
+    assert bus.commands.unsettled() == 0
+    for number in range(5):
+        await bus.commands.accept("default", command(str(number)))
+    in_hand = [await take(bus, free_slots=2), await take(bus)]
+    assert bus.commands.unsettled() == 2
+    await in_hand[0].done()
+    await in_hand[0].done()
+    assert bus.commands.unsettled() == 1
+    await in_hand[1].give_back()
+    assert bus.commands.unsettled() == 0
+    await (await take(bus)).reject("of no use")
+    assert bus.commands.unsettled() == 0

@@ -19,9 +19,10 @@ from bus.embedded.store import Store
 from bus.embedded.streams import EmbeddedStreams, append_to
 from bus.embedded.tide import Tide
 from bus.errors import BusInUse, BusUnavailable
-from bus.messages import Message, Source, StreamName
+from bus.messages import DeadReason, Message, Source, StreamName
 from tests.integration.bus.conftest import Buses
 from tests.integration.bus.messages import claim, command, read, report, soon, stays_silent, take
+from tests.support.wait import eventually
 
 ROOT = Path(__file__).parents[3]
 
@@ -246,4 +247,52 @@ async def test_a_state_directory_that_is_missing_is_told(tmp_path: Path) -> None
     with pytest.raises(BusUnavailable, match="missing"):
         await bus.open(frozenset({"default"}))
     assert not bus.state.connected
+    await bus.close()
+
+
+async def test_what_waits_for_too_long_is_a_dead_letter_and_what_is_in_hand_is_not(tmp_path: Path) -> None:
+    bus = EmbeddedBus(state_dir=tmp_path, command_ttl_seconds=0.3, expire_seconds=0.05)
+    await bus.open(frozenset({"default"}))
+    await bus.commands.accept("default", command("in hand"))
+    delivery = await take(bus)
+    for message_id in ("one", "two"):
+        await bus.commands.accept("default", command(message_id))
+
+    async def dead() -> list[tuple[str | None, DeadReason, str]]:
+        page = await bus.dead_letters.page(10)
+        return [(letter.message_id, letter.reason, letter.key) for letter in page.letters]
+
+    expected = [(name, DeadReason.EXPIRED, "execute.default") for name in ("two", "one")]
+    await eventually(dead, lambda seen: seen == expected)
+    assert (await bus.commands.waiting("default"), bus.dead_letters.count()) == (0, 2)
+    # What comes back has waited for too long by now, as on RabbitMQ.
+    await delivery.give_back()
+    await eventually(dead, lambda seen: len(seen) == 3)
+    await bus.close()
+
+
+async def test_what_has_waited_for_too_long_is_not_handed_out(tmp_path: Path) -> None:
+    bus = EmbeddedBus(state_dir=tmp_path, command_ttl_seconds=0.2, expire_seconds=3600)
+    await bus.open(frozenset({"default"}))
+    await bus.commands.accept("default", command("old"))
+    await asyncio.sleep(0.25)
+    await bus.commands.accept("default", command("new"))
+    assert (await take(bus)).message.id == "new"
+    assert bus.dead_letters.count() == 1
+    await bus.close()
+
+
+async def test_what_an_earlier_version_left_waits_from_now_on(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / BUS_FILE) as file:
+        file.execute(
+            "CREATE TABLE work (sequence INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL, message_id TEXT,"
+            " body BLOB NOT NULL, content_type TEXT NOT NULL, timestamp TEXT, reply_to TEXT, correlation_id TEXT)"
+        )
+        file.execute(
+            "INSERT INTO work (pool, message_id, body, content_type) VALUES ('default', 'old', '{}', 'application/json')"
+        )
+    file.close()
+    bus = EmbeddedBus(state_dir=tmp_path, command_ttl_seconds=60)
+    await bus.open(frozenset({"default"}))
+    assert (await take(bus)).message.id == "old"
     await bus.close()

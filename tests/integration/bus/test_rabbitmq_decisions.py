@@ -1,5 +1,6 @@
 """What a control stream can hold, and what may become of the copy of it."""
 
+import asyncio
 from contextlib import aclosing
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +15,7 @@ from bus.rabbitmq.bus import CLAIMS_FILE
 from bus.rabbitmq.control import to_message
 from tests.integration.bus.amqp import channel_to, publish
 from tests.integration.bus.conftest import Buses
-from tests.integration.bus.messages import claim, soon
+from tests.integration.bus.messages import claim, soon, stays_silent
 
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq]
 
@@ -123,3 +124,21 @@ async def test_bus6_a_stream_that_is_shorter_than_what_was_read_does_not_hang_fo
     claims = await refilled_stream(rabbits, 2)
     bus = await rabbits.open(state="one")
     assert await soon(bus.decisions.decide(claim(claims[0].execution_id))) == claims[0]
+
+
+async def test_bus6_a_gap_is_told_to_who_has_claimed_and_the_claim_counts_again(
+    rabbits: Buses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_reader, "FIRST_RECORD_SECONDS", 1.0)
+    bus = await rabbits.open()
+    mine = claim(str(uuid4()))
+    await bus.decisions.decide(mine)
+    gaps = bus.decisions.gaps()
+    told = asyncio.ensure_future(anext(gaps))
+    await stays_silent(asyncio.shield(told))
+    async with channel_to(rabbits.url) as channel:
+        await channel.queue_delete(topology.CONTROL)
+    other = await rabbits.open()
+    await soon(told)
+    assert await soon(bus.decisions.decide(mine)) == mine
+    assert await soon(other.decisions.decide(claim(mine.execution_id))) == mine

@@ -5,9 +5,10 @@ from contextlib import aclosing
 
 import pytest
 
-from bus.errors import BusClosed
+from bus.errors import BusClosed, StreamGap
 from bus.messages import Position, Source, StreamName
 from bus.ports import Bus
+from bus.rabbitmq import stream_reader
 from tests.integration.bus.conftest import Buses
 from tests.integration.bus.messages import collect, command, read, report, soon, stays_silent
 
@@ -121,15 +122,32 @@ async def test_a_reader_that_is_cancelled_leaves_others_alone(bus: Bus) -> None:
     assert len(await read(bus, 1)) == 1
 
 
-async def test_a_place_that_holds_another_record_is_said_aloud_and_read_on(
-    bus: Bus, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_bus6_a_place_that_holds_another_record_is_a_gap(bus: Bus) -> None:
     await append(bus, "a", "b")
-    first, second = await read(bus, 2)
+    first, _ = await read(bus, 2)
     other = Position(first.position.offset, "of another log")
-    (seen, *_) = await read_from(bus, other)
-    assert seen in (first, second)
-    assert "stream_gap" in capsys.readouterr().out
+    with pytest.raises(StreamGap) as gap:
+        await read_from(bus, other)
+    assert (gap.value.expected, gap.value.seen, gap.value.replaced) == (other, first.position, True)
+
+
+async def test_bus6_a_place_beyond_the_end_is_a_gap_and_does_not_wait_for_ever(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_reader, "FIRST_RECORD_SECONDS", 1.0)
+    for _ in range(2):
+        with pytest.raises(StreamGap) as gap:
+            await read_from(bus, Position(1000, "of a longer log"))
+        assert (gap.value.seen, gap.value.replaced) == (None, True)
+        await append(bus, "a")
+
+
+async def test_the_end_of_a_stream_is_the_place_of_its_last_record(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_reader, "FIRST_RECORD_SECONDS", 1.0)
+    assert await bus.streams.end(StreamName.LOG) is None
+    await append(bus, *(str(number) for number in range(200)))
+    records = await read(bus, 200)
+    assert await bus.streams.end(StreamName.LOG) == records[-1].position.offset
 
 
 async def read_from(bus: Bus, after: Position) -> list[object]:

@@ -33,6 +33,9 @@ class LosesConfirms:
     async def waiting(self, pool: str) -> int:
         return await self._commands.waiting(pool)
 
+    def unsettled(self) -> int:
+        return self._commands.unsettled()
+
     async def take(self, pool: str, free_slots: int) -> Delivery:
         return await self._commands.take(pool, free_slots)
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bus.messages import Record
+from bus.messages import Position, Record, StreamName
 from gateway.errors import ViewUnavailable
 from hub.announcer import Announcer
 from hub.transitions import StoredTransition
@@ -199,6 +199,9 @@ class BrokenTransitions:
             raise ViewUnavailable("the disk is gone")
         return await self._view.transitions_after(position, limit)
 
+    async def position(self, stream: StreamName) -> Position | None:
+        raise NotImplementedError
+
     async def trim_transitions(self, before: int) -> None:
         raise NotImplementedError
 
@@ -216,3 +219,65 @@ async def test_a_view_that_can_not_be_read_is_reported_until_it_can(bench: Bench
         transitions.broken = False
         await bench.until_position(0)
         assert bench.announcer.problem is None
+
+
+async def test_bus6_after_the_log_was_replaced_the_new_one_is_announced_from_its_first_record(bench: Bench) -> None:
+    async with bench.announcing():
+        await bench.fold_in(asked(ONE), told(running(ONE)))
+        await bench.until_position(1)
+        await bench.view.begin_anew(StreamName.LOG)
+        bench.announcer.begin_anew()
+        bench._offset = 0
+        await bench.fold_in(told(ended(ONE)))
+        await bench.until_position(0)
+    assert bench.ids == [f"{ONE}:1:0", f"{ONE}:1:1", f"{ONE}:end"]
+
+
+async def test_bus6_a_checkpoint_beyond_the_end_of_the_log_is_one_of_another_log(bench: Bench) -> None:
+    """A gateway with an empty view takes the lock, and with it a checkpoint of a log that is gone."""
+    bench.bus.position = 700
+
+    async def log_end() -> int | None:
+        return bench._offset - 1 if bench._offset else None
+
+    bench.announcer = Announcer(bench.bus, bench.view, log_end=log_end)
+    async with bench.announcing():
+        await asyncio.sleep(0.05)
+        await bench.fold_in(asked(ONE))
+        await bench.until_position(0)
+    assert bench.ids == [f"{ONE}:1:0"]
+
+
+async def test_a_view_that_is_behind_the_checkpoint_announces_nothing_again(bench: Bench) -> None:
+    bench.bus.position = 1
+
+    async def log_end() -> int | None:
+        return 2
+
+    bench.announcer = Announcer(bench.bus, bench.view, log_end=log_end)
+    async with bench.announcing():
+        await bench.fold_in(asked(ONE), told(running(ONE)), told(ended(ONE)))
+        await bench.until_position(2)
+    assert bench.ids == [f"{ONE}:end"]
+
+
+async def test_bus6_what_the_view_has_of_the_other_log_is_not_announced_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.announcer._LOOK_SECONDS", 0.02)
+    await bench.fold_in(asked(ONE), told(running(ONE)))
+    bench.bus.position = 1
+
+    async def log_end() -> int | None:
+        return 0
+
+    bench.announcer = Announcer(bench.bus, bench.view, log_end=log_end)
+    async with bench.announcing():
+        await asyncio.sleep(0.1)
+        assert bench.ids == []
+        await bench.view.begin_anew(StreamName.LOG)
+        bench.announcer.begin_anew()
+        bench._offset = 0
+        await bench.fold_in(asked(TWO))
+        await bench.until_position(0)
+    assert bench.ids == [f"{TWO}:1:0"]

@@ -53,6 +53,7 @@ def test_a_command_a_start_and_an_ending_make_three_transitions_in_that_order() 
         execution_id=ONE,
         program_id="prog",
         status=Status.FAILED,
+        pool="default",
         parameters={"NAME": "x"},
         submitted_by="ada",
         accepted_at=NOON,

@@ -33,9 +33,20 @@ class Bench:
         self.endings = Endings(view)
         self.keep = keep
         self.rung = 0
+        self.new_logs = 0
 
     def projector(self) -> Projector:
-        return Projector(self.streams, self.view, self.endings, keep_finished=lambda: self.keep, on_transitions=self.ring)
+        return Projector(
+            self.streams,
+            self.view,
+            self.endings,
+            keep_finished=lambda: self.keep,
+            on_transitions=self.ring,
+            on_new_log=self.begin_anew,
+        )
+
+    def begin_anew(self) -> None:
+        self.new_logs += 1
 
     def ring(self) -> None:
         self.rung += 1
@@ -229,3 +240,70 @@ async def test_the_number_of_finished_executions_kept_may_change_while_it_runs(b
 
     assert [execution.execution_id for execution, _ in (await bench.view.page(10)).rows] == [uid(9), uid(4)]
     assert await bench.total() == 6
+
+
+async def test_bus6_a_log_that_was_cut_is_said_and_read_on(bench: Bench) -> None:
+    async with bench.projecting():
+        bench.streams.write(StreamName.LOG, asked(ONE))
+        await bench.until(ONE, Status.QUEUED)
+    bench.streams.write(StreamName.LOG, told(running(ONE)), told(ended(ONE)), asked(TWO))
+    bench.streams.trim(StreamName.LOG, 3)
+    async with bench.projecting() as projector:
+        await bench.until(TWO, Status.QUEUED)
+        assert "removed before they were read" in (projector.gaps.problem or "")
+    assert [after for _, after in bench.streams.reads if _ is StreamName.LOG] == [None, Position(0, ONE), None]
+    async with bench.projecting() as projector:
+        bench.streams.write(StreamName.LOG, told(ended(ONE)))
+        await bench.until(ONE, Status.COMPLETED)
+        assert projector.gaps.problem is None
+
+
+async def test_the_last_record_that_was_read_may_be_the_only_one_that_is_gone(bench: Bench) -> None:
+    async with bench.projecting():
+        bench.streams.write(StreamName.LOG, asked(ONE))
+        await bench.until(ONE, Status.QUEUED)
+    bench.streams.write(StreamName.LOG, told(ended(ONE)))
+    bench.streams.trim(StreamName.LOG, 1)
+    async with bench.projecting() as projector:
+        await bench.until(ONE, Status.COMPLETED)
+        assert projector.gaps.problem is None
+
+
+@pytest.mark.parametrize("longer", [False, True])
+async def test_bus6_a_log_that_was_replaced_is_read_from_its_beginning_and_the_view_keeps_what_it_has(
+    bench: Bench, *, longer: bool
+) -> None:
+    three, four = uid(3), uid(4)
+    async with bench.projecting():
+        bench.streams.write(StreamName.LOG, asked(ONE), asked(TWO), told(ended(TWO)), told(running(ONE)))
+        await bench.until(ONE, Status.RUNNING)
+    bench.streams.replace(StreamName.LOG, asked(three), told(ended(three)), told(ended(ONE)))
+    if longer:
+        bench.streams.write(StreamName.LOG, asked(four), asked(uid(5)))
+    bench.keep = 2
+    async with bench.projecting() as projector:
+        await bench.until(ONE, Status.COMPLETED)
+        assert "is another one than before" in (projector.gaps.problem or "")
+        assert bench.new_logs == 1
+
+        # The oldest goes first, and that is the one of the other log.
+        async def found() -> list[str]:
+            return sorted(row.execution_id for row in await bench.view.find_all([ONE, TWO, three]))
+
+        assert await eventually(found, lambda seen: TWO not in seen) == [ONE, three]
+    totals = (await bench.view.statistics()).by_status
+    assert totals[Status.COMPLETED] == {"prog": 3}
+    assert [transition.offset for transition in await bench.view.transitions_after(None, 10)][:3] == [0, 1, 2]
+
+
+async def test_bus6_output_that_was_replaced_is_read_from_its_beginning(bench: Bench) -> None:
+    async with bench.projecting():
+        bench.streams.write(StreamName.OUTPUT, chunk(ONE, 0, b"a"), chunk(ONE, 1, b"b"))
+        await eventually(lambda: bench.view.position(StreamName.OUTPUT), lambda seen: seen is not None and seen.offset == 1)
+    bench.streams.replace(StreamName.OUTPUT, chunk(ONE, 2, b"c"))
+    bench.streams.write(StreamName.LOG, asked(ONE), told(ended(ONE, stdout=in_chunks(3, 3))))
+    async with bench.projecting() as projector:
+        await bench.until(ONE, Status.COMPLETED)
+        assert await bench.endings.wait(ONE, 5) is True
+        assert "output" in (projector.gaps.problem or "")
+    assert (await bench.view.output(ONE)).stdout == b"abc"

@@ -1,0 +1,42 @@
+"""What a runner has in hand, once the record of decisions has lost it."""
+
+import asyncio
+
+from bus.messages import Claim, Decision
+from schemas.status import Status
+from tests.support.runner_fixtures import Hub
+from tests.support.wait import eventually
+
+
+async def test_bus6_after_a_gap_what_a_runner_has_in_hand_is_claimed_again_and_comes_to_one_start(hub: Hub) -> None:
+    async with hub.runner():
+        execution_id = await hub.submit(sleep=60)
+        await hub.is_running(execution_id)
+        done = await hub.submit()
+        await hub.ended(done)
+        claimed = hub.bus.decisions_.made[execution_id, 1]
+        hub.bus.decisions_.forget()
+
+        async def decision() -> Decision | None:
+            return await hub.bus.decisions.decision_for(execution_id, 1)
+
+        assert await eventually(decision) == claimed
+        # Whoever is given the command once more finds it claimed.
+        other = Claim(execution_id=execution_id, attempt=1, epoch="other", nonce="n", digest="d")
+        assert await hub.bus.decisions.decide(other) == claimed
+        assert await hub.bus.decisions.decision_for(done, 1) is None
+        await hub.fake.stop(execution_id, 1)
+        await hub.ended(execution_id)
+    assert hub.fake.starts[execution_id] == 1
+
+
+async def test_what_somebody_else_claimed_meanwhile_runs_on(hub: Hub) -> None:
+    async with hub.runner():
+        execution_id = await hub.submit(sleep=0.5)
+        await hub.is_running(execution_id)
+        hub.bus.decisions_.forget()
+        hub.bus.decisions_.made[execution_id, 1] = Claim(
+            execution_id=execution_id, attempt=1, epoch="other", nonce="n", digest="d"
+        )
+        await asyncio.sleep(0.1)
+        assert (await hub.ended(execution_id)).status is Status.COMPLETED
