@@ -67,6 +67,12 @@ def exit_code_of(ended: Mapping[str, Any]) -> int:
     return _EXIT_NOT_RUN if ended.get("exit_code") is None else int(ended["exit_code"])
 
 
+def attempt_line(attempt: Mapping[str, Any]) -> str:
+    """What is said of an attempt that another one follows, from the record or the event of its end."""
+    why = attempt.get("message") or attempt["status"]
+    return f"attempt {attempt['attempt']}: {str(why).removesuffix('.')}; another one follows"
+
+
 async def cancel(settings: Settings, execution_id: str, reason: str | None) -> int:
     """Ask for an execution's end, and say where it stands.
 
@@ -86,8 +92,12 @@ async def _until_ended(
     """The record of its end; ``None`` where somebody would not wait for it."""
     pause = _FIRST_PAUSE_SECONDS
     asked = False
+    attempts = 0
     while True:
         record: dict[str, Any] = await call(session, "GET", f"/executions/{execution_id}")
+        for attempt in record["attempts"][attempts:]:
+            typer.echo(attempt_line(attempt), err=True)
+        attempts = len(record["attempts"])
         if record["status"] not in _NOT_ENDED:
             return record
         try:

@@ -16,7 +16,7 @@ import typer
 from bus.backoff import Backoff
 from gateway.followers import ATTEMPT_ENDED
 from gateway.parameters import LAST_EVENT_ID
-from hub.cli.client import connected, exit_code_of
+from hub.cli.client import attempt_line, connected, exit_code_of
 from hub.errors import HubError
 from hub.settings import Settings
 
@@ -52,7 +52,7 @@ async def follow(settings: Settings, execution_id: str) -> int:
                     if told.event == "output":
                         _write(told.data["data"])
                     elif told.event == ATTEMPT_ENDED:
-                        typer.echo(_attempt_line(told.data["data"]), err=True)
+                        typer.echo(attempt_line(told.data["data"]), err=True)
                     elif told.event not in ("queued", "running"):
                         if message := told.data["data"].get("message"):
                             typer.echo(message, err=True)
@@ -95,11 +95,6 @@ async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[str]:
             yield line.decode().rstrip("\n")
     except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
         raise HubError(f"the connection to the hub was lost ({type(error).__name__})") from error
-
-
-def _attempt_line(ended: dict[str, Any]) -> str:
-    why = ended.get("message") or ended["status"]
-    return f"Attempt {ended['attempt']} of {ended['max_attempts']}: {why}. The next one is due at {ended['retry_at']}."
 
 
 def _write(chunk: dict[str, Any]) -> None:

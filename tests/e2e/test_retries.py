@@ -1,10 +1,16 @@
 """M8: what fails is tried again as its program says, as attempts of one execution, with everything real."""
 
+import asyncio
+import json
+import sys
 from typing import Any
 
+import aio_pika
 import pytest
 
+from tests.e2e.conftest import HubMaker, user_of
 from tests.support.api import Api
+from tests.support.broker import Broker
 from tests.support.hub_process import HubProcess
 from tests.support.wait import eventually
 
@@ -59,3 +65,60 @@ async def test_m8_m1_a_cancel_during_the_pause_ends_it_at_once_and_nothing_is_tr
     assert record["output"] == f"attempt 1 of {execution_id}\n"
     assert record["error"] == "a word on the side\nCancelled by tester: enough"
     assert starts(hub, "tries_later") == [[execution_id, "1"]]
+
+
+async def test_m8_subscribers_hear_of_each_attempt_and_a_stranger_can_not_ask_for_one(
+    make_hub: HubMaker, broker: Broker
+) -> None:
+    url = broker.new_vhost_url()
+    hub = make_hub(bus_url=url, parts=("gateway", "runner"))
+    async with user_of(hub) as api, await aio_pika.connect(url) as connection:
+        channel = await connection.channel(on_return_raises=True)
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind("hub.executions", "execution.#")
+        commands = await channel.get_exchange("hub.commands")
+        execution_id = await api.submit("tries", enough=2)
+
+        async def ask_for_attempt(number: int) -> None:
+            body = json.dumps({"program_id": "tries", "parameters": {"ENOUGH": "2"}, "attempt": number}).encode()
+            await commands.publish(aio_pika.Message(body, message_id=execution_id), "execute.default")
+
+        for number in (1, 2, 3):
+            await ask_for_attempt(number)
+        record = await api.finished(execution_id)
+        for number in (2, 3, 4):
+            await ask_for_attempt(number)
+        # They were all looked at, and dropped.
+        after = await api.run("hello")
+
+        heard: list[tuple[str, int]] = []
+        async with queue.iterator(no_ack=True, timeout=20) as messages:
+            async for message in messages:
+                told = json.loads(message.body)
+                heard.append((told["id"], told["data"]["attempt"]))
+                if told["id"] == f"{after['execution_id']}:end":
+                    break
+    assert (record["status"], record["attempt"], len(record["attempts"])) == ("completed", 2, 1)
+    assert starts(hub) == [[execution_id, "1"], [execution_id, "2"]]
+    assert [(event.removeprefix(execution_id), attempt) for event, attempt in heard if event.startswith(execution_id)] == [
+        (":1:0", 1),
+        (":1:1", 1),
+        (":1:attempt_ended", 1),
+        (":2:0", 2),
+        (":2:1", 2),
+        (":end", 2),
+    ]
+
+
+async def test_m8_run_tells_of_each_attempt(hub: HubProcess, api: Api) -> None:
+    run = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hub", "run", "tries", "-p", "enough=2", "--config", str(hub.config_path)),
+        env=hub.environment,
+        cwd=hub.folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(run.communicate(), 60)
+    assert run.returncode == 0, err
+    assert out.startswith(b"attempt 2 of ")
+    assert b"attempt 1: Program exited with code 11; another one follows\n" in err
