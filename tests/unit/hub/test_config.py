@@ -14,7 +14,10 @@ from hub.config_file import ConfigFile
 from hub.errors import ConfigError
 from schemas.catalogue import Catalogue
 from schemas.programs import Program, ProgramKind
+from schemas.retries import Retry
 from schemas.settings import ProgramSettings
+from tests.support.documentation import code_blocks
+from tests.support.hub_process import ROOT
 from tests.support.seed_config import FOUR_SCRIPTS
 
 HERE = Path("/srv/project")
@@ -530,3 +533,16 @@ def test_any_text_is_a_catalogue_or_a_list_of_mistakes(text: str) -> None:
     except ConfigError as error:
         assert error.problems
         assert all(problem.message for problem in error.problems)
+
+
+def test_m8_the_readmes_retry_is_understood_for_a_program_and_for_all() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (written,) = (block.strip() for block in code_blocks(readme) if block.startswith("retry:"))
+    policy = Retry(max=3, backoff=2, max_backoff=300)
+
+    catalogue = parse(f"scripts:\n  a:\n    path: p\n    {written}\n  b: {{path: p, retry: 1}}\nsettings:\n  {written}\n")
+
+    assert (catalogue.retry_of("a"), catalogue.retry_of("b"), catalogue.settings.retry) == (policy, Retry(max=1), policy)
+    assert parse("scripts: {a: {path: p}}").retry_of("a").max == 0
+    assert parse("scripts: {a: {path: p}}", overrides={"retry": "2"}).retry_of("a").max == 2
+    assert mistakes("scripts: {a: {path: p}}", overrides={"retry": "often"}) == ["variable HUB_RETRY: must be a whole number"]
