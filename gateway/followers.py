@@ -152,9 +152,10 @@ def _step_of(sight: Sight, place: Place) -> _Step:
     if execution.attempt > place.attempt and sight.complete:
         left = attempt_event(execution, place.attempt)
         place = Place(attempt=place.attempt + 1)
-        if left is not None:
-            events.append(server_sent(event=ATTEMPT_ENDED, event_id=str(place), data=left.to_bytes()))
-    elif execution.attempt == place.attempt and execution.retry_at is None:
+        # What was seen is all of that attempt; the next one is looked at next.
+        told = b"" if left is None else server_sent(event=ATTEMPT_ENDED, event_id=str(place), data=left.to_bytes())
+        return _Step(told, place)
+    if execution.attempt == place.attempt and execution.retry_at is None:
         # An end is told after the output, every other status before it.
         rank = min(execution.status.rank, 1)
         if place.ranks_told <= rank and not execution.status.is_terminal:
@@ -162,8 +163,8 @@ def _step_of(sight: Sight, place: Place) -> _Step:
             events.append(_status(sight, str(place)))
     for piece in sight.pieces:
         place = place.after(piece)
-        told = output_event(execution, place.attempt, piece)
-        events.append(server_sent(event="output", event_id=str(place), data=told.to_bytes()))
+        output = output_event(execution, place.attempt, piece)
+        events.append(server_sent(event="output", event_id=str(place), data=output.to_bytes()))
     has_ended = execution.status.is_terminal and execution.attempt == place.attempt
     if has_ended and sight.complete:
         events.append(_status(sight, END))

@@ -18,7 +18,7 @@ from bus.ports import Commands, Decisions, Streams
 from gateway.errors import ViewUnavailable
 from hub.attempts import message_of, next_attempt, not_repeatable
 from schemas.catalogue import Catalogue
-from schemas.executions import Execution
+from schemas.executions import Execution, ToRetry
 from schemas.times import utc_now
 
 _log = structlog.get_logger()
@@ -33,8 +33,15 @@ _AGAIN_SECONDS = 10.0
 class Waiting(Protocol):
     """Those of the view."""
 
-    async def to_retry(self, limit: int) -> list[Execution]:
+    async def to_retry(self, limit: int) -> list[ToRetry]:
         """The executions whose next attempt was not queued yet, the one that is due first in front.
+
+        Raises:
+            ViewUnavailable: the view can't be read.
+        """
+
+    async def find(self, execution_id: str) -> Execution | None:
+        """One execution.
 
         Raises:
             ViewUnavailable: the view can't be read.
@@ -64,7 +71,7 @@ class Retrier:
         self._streams = streams
         self._waiting = waiting
         self._catalogue = catalogue
-        self._timers: dict[tuple[str, int], _Timer] = {}
+        self._timers: dict[ToRetry, _Timer] = {}
         self._news = asyncio.Event()
 
     def wake(self) -> None:
@@ -91,19 +98,19 @@ class Retrier:
         waiting = await self._waiting.to_retry(_AT_ONCE)
         # What waits no more is forgotten, and what is new gets a timer.
         self._timers = {
-            key: self._timers.get(key) or _Timer(time.monotonic() + _pause_seconds(execution))
-            for execution in waiting
-            for key in [(execution.execution_id, execution.attempt)]
+            to_retry: self._timers.get(to_retry) or _Timer(time.monotonic() + _pause_seconds(to_retry)) for to_retry in waiting
         }
-        for execution in waiting:
-            timer = self._timers[execution.execution_id, execution.attempt]
+        for to_retry, timer in self._timers.items():
             if timer.due_at <= time.monotonic():
-                await self._queue(execution)
+                await self._queue(to_retry)
                 timer.due_at = time.monotonic() + _AGAIN_SECONDS
 
-    async def _queue(self, execution: Execution) -> None:
+    async def _queue(self, to_retry: ToRetry) -> None:
         # Claimed already, or decided to end, which the ender sees to.
-        if await self._decisions.decision_for(execution.execution_id, execution.attempt) is not None:
+        if await self._decisions.decision_for(to_retry.execution_id, to_retry.attempt) is not None:
+            return
+        execution = await self._waiting.find(to_retry.execution_id)
+        if execution is None or execution.attempt != to_retry.attempt or execution.retry_at is None:
             return
         message = next_attempt(execution)
         if message is None:
@@ -138,10 +145,8 @@ class Retrier:
             return
 
 
-def _pause_seconds(execution: Execution) -> float:
+def _pause_seconds(to_retry: ToRetry) -> float:
     """Seconds until the attempt is due. Whatever the clocks of two hosts say, never more than the pause as it was meant."""
-    if execution.retry_at is None:
-        return 0.0
-    left = (execution.retry_at - utc_now()).total_seconds()
-    meant = (execution.retry_at - execution.earlier[-1].ended_at).total_seconds() if execution.earlier else left
+    left = (to_retry.due_at - utc_now()).total_seconds()
+    meant = (to_retry.due_at - to_retry.since).total_seconds()
     return max(0.0, min(left, meant))

@@ -17,7 +17,7 @@ from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import open_reader, open_writer
 from hub.view_writer import AppliedLog, AppliedOutput
-from schemas.executions import EVERYTHING, Execution, Held, Page, Queued, Remembered, Statistics, Wanted
+from schemas.executions import EVERYTHING, Execution, Held, Page, Queued, Remembered, Statistics, ToRetry, Wanted
 from schemas.following import Place, Sight
 from schemas.output import Output
 from schemas.times import utc_now
@@ -82,7 +82,7 @@ class View:
         """The executions that run now, the oldest first."""
         return await self._read(view_queries.running)
 
-    async def to_retry(self, limit: int) -> list[Execution]:
+    async def to_retry(self, limit: int) -> list[ToRetry]:
         """The executions whose next attempt was not queued yet, the one that is due first in front."""
         return await self._read(partial(view_queries.to_retry, limit=limit))
 

@@ -11,7 +11,7 @@ from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import AFTER, BEFORE
 from schemas.events import CONTENT_TYPE
-from schemas.executions import Execution, Held, Page, Queued, Remembered, Statistics, Wanted
+from schemas.executions import Execution, Held, Page, Queued, Remembered, Statistics, ToRetry, Wanted
 from schemas.output import Output, StreamName, StreamSummary
 from schemas.status import Status
 from schemas.times import utc_now
@@ -101,10 +101,17 @@ def running(connection: sqlite3.Connection) -> list[Execution]:
     return [rows.execution_of(row) for row in connection.execute(f"{_SELECT} WHERE status = 'running' ORDER BY started_at")]
 
 
-def to_retry(connection: sqlite3.Connection, limit: int) -> list[Execution]:
+def to_retry(connection: sqlite3.Connection, limit: int) -> list[ToRetry]:
     """The executions whose next attempt was not queued yet, the one that is due first in front."""
-    found = connection.execute(f"{_SELECT} WHERE retry_at IS NOT NULL ORDER BY retry_at LIMIT ?", (limit,))
-    return [rows.execution_of(row) for row in found]
+    found = connection.execute(
+        "SELECT execution_id, attempt, retry_at, json_extract(earlier, '$[#-1].ended_at') FROM executions"
+        " WHERE retry_at IS NOT NULL ORDER BY retry_at LIMIT ?",
+        (limit,),
+    )
+    return [
+        ToRetry(execution_id, attempt, datetime.fromisoformat(due_at), datetime.fromisoformat(since))
+        for execution_id, attempt, due_at, since in found
+    ]
 
 
 def queued_pools(connection: sqlite3.Connection) -> list[str]:

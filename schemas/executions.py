@@ -79,6 +79,18 @@ class Execution:
     correlation_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ToRetry:
+    """An execution whose next attempt is to be queued."""
+
+    execution_id: str
+    #: The number of that attempt.
+    attempt: int
+    due_at: datetime
+    #: When the attempt before it ended.
+    since: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """Which executions a list shall hold; ``None`` means all."""

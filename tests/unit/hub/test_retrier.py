@@ -21,7 +21,7 @@ from hub.view import View
 from schemas.catalogue import Catalogue
 from schemas.commands import digest_of, parse_execute, parse_retry
 from schemas.events import AttemptEnded, Ended
-from schemas.executions import Execution
+from schemas.executions import Execution, ToRetry
 from schemas.reasons import Reason
 from schemas.settings import ProgramSettings
 from schemas.status import Status
@@ -259,7 +259,9 @@ async def test_m8_a_view_that_can_not_be_read_is_asked_again(bench: Bench) -> No
     class Broken:
         failures = 2
 
-        async def to_retry(self, limit: int) -> list[Execution]:
+        find = staticmethod(bench.view.find)
+
+        async def to_retry(self, limit: int) -> list[ToRetry]:
             if self.failures:
                 self.failures -= 1
                 raise ViewUnavailable("not now") if self.failures else BusUnavailable("nor this")

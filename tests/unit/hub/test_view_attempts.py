@@ -1,7 +1,12 @@
 """M8: several attempts of an execution on real SQLite files: its output is that of the newest one whose program was started."""
 
+import json
+
 from bus.messages import Record, StreamName
+from gateway.followers import Followers
+from hub.endings import Endings
 from hub.view import View
+from schemas.executions import ToRetry
 from schemas.following import Piece, Place
 from schemas.output import Output, StreamSummary
 from schemas.output import StreamName as ProgramStream
@@ -48,7 +53,8 @@ async def test_m8_the_row_comes_back_as_it_was_folded(view: View) -> None:
         (2, None, Reason.EXIT_CODE),
     ]
     assert (found.attempt, found.retry_at) == (3, found.earlier[-1].retry_at)
-    assert await view.to_retry(10) == [found]
+    last = found.earlier[-1]
+    assert await view.to_retry(10) == [ToRetry(ONE, 3, last.retry_at, last.ended_at)]
 
 
 async def test_m8_those_that_wait_are_named_by_their_time_until_they_are_queued(view: View) -> None:
@@ -153,3 +159,29 @@ async def test_m8_m3_a_follower_sees_what_came_inside_the_event_of_an_attempts_e
     sight = await view.sight(ONE, Place(attempt=2))
     assert sight is not None
     assert sight.pieces == ()
+
+
+async def told_to_a_follower(view: View, place: Place) -> list[tuple[str, str]]:
+    """Name of each event from a place on, with what output says."""
+    found = []
+    async for events in Followers(view, Endings(view), output_grace_seconds=0.05).follow(ONE, place):
+        for block in events.decode().strip().split("\n\n"):
+            fields = dict(line.split(": ", 1) for line in block.splitlines())
+            found.append((fields["event"], json.loads(fields["data"])["data"].get("content", "")))
+    return found
+
+
+async def test_m8_m3_a_follower_hears_of_each_attempt_with_its_output_and_of_the_end_once(view: View) -> None:
+    ends = [told(attempt_ended(ONE, number, stdout=inline(f"try {number}"))) for number in (1, 2)]
+    start = attempt_ended(ONE).started_at
+    await fold_in(view, asked(ONE), *ends, told(ended(ONE, attempt=3, started_at=start, stdout=inline("try 3"))))
+
+    assert await told_to_a_follower(view, Place()) == [
+        ("output", "try 1"),
+        ("attempt_ended", ""),
+        ("output", "try 2"),
+        ("attempt_ended", ""),
+        ("output", "try 3"),
+        ("completed", ""),
+    ]
+    assert await told_to_a_follower(view, Place(attempt=3)) == [("output", "try 3"), ("completed", "")]
