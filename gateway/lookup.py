@@ -39,6 +39,10 @@ class Lookup:
         output = await self._view.output(execution_id) if execution.status.is_terminal else Output()
         return execution, output
 
+    async def earlier_output(self, execution_id: str, attempt: int) -> Output:
+        """The output of an attempt that another one followed."""
+        return await self._view.output(execution_id, attempt)
+
     async def page(self, limit: int, wanted: Wanted, before: int | None) -> Page:
         """The newest executions that are wanted, the newest first, with their output.
 

@@ -29,6 +29,9 @@ WAIT = {
         "seconds to wait for the end", {"type": "number", "minimum": 0, "maximum": MAX_WAIT_SECONDS, "default": 0}
     )
 }
+ATTEMPT = {
+    "attempt": Parameter("of this attempt; without it of the newest one", {"type": "integer", "minimum": 1, "maximum": 99})
+}
 IDEMPOTENCY_KEY = "Idempotency-Key"
 KEY = {
     IDEMPOTENCY_KEY: Parameter(

@@ -37,8 +37,8 @@ class View(Protocol):
     async def remembered(self, execution_id: str) -> Remembered | None:
         """What is known of an execution by its id alone, for three days also after its record was removed."""
 
-    async def output(self, execution_id: str) -> Output:
-        """What is known of an execution's output; empty where nothing is."""
+    async def output(self, execution_id: str, attempt: int | None = None) -> Output:
+        """What is known of an execution's output, or of that of an earlier attempt; empty where nothing is."""
 
     async def sight(self, execution_id: str, place: Place) -> Sight | None:
         """What is to be seen of an execution from a place on; ``None`` where it is not known (any more)."""

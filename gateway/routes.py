@@ -21,7 +21,7 @@ from gateway.handlers import (
     stats,
     tokens,
 )
-from gateway.parameters import DEAD_PAGE, KEY, PAGE, READY, RESUME, WAIT
+from gateway.parameters import ATTEMPT, DEAD_PAGE, KEY, PAGE, READY, RESUME, WAIT
 from gateway.policies import Policies, Policy
 from gateway.route import Route
 
@@ -51,7 +51,15 @@ ROUTES = (
     Route("GET", "/executions/stats", stats.show, _RUNS, "Cumulative counts", {200: documents.Statistics}),
     Route("GET", "/executions/concurrent", stats.show_concurrent, _RUNS, "What runs now", {200: documents.Concurrent}),
     Route("GET", "/executions/{execution_id}", executions.show, _RUNS, "One execution", {200: documents.Record}),
-    Route("GET", "/executions/{execution_id}/logs", executions.show_logs, _RUNS, "Its output", {200: documents.Logs}),
+    Route(
+        "GET",
+        "/executions/{execution_id}/logs",
+        executions.show_logs,
+        _RUNS,
+        "Its output",
+        {200: documents.Logs},
+        query=ATTEMPT,
+    ),
     Route(
         "GET",
         "/executions/{execution_id}/logs/stream",

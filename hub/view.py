@@ -62,9 +62,9 @@ class View:
         """Those of these executions that the view knows. At most some hundreds at once."""
         return await self._read(partial(view_queries.find_all, execution_ids=list(execution_ids)))
 
-    async def output(self, execution_id: str) -> Output:
-        """What is known of an execution's output; empty where nothing is."""
-        return await self._read(partial(view_queries.output, execution_id=execution_id))
+    async def output(self, execution_id: str, attempt: int | None = None) -> Output:
+        """What is known of an execution's output, or of that of an earlier attempt; empty where nothing is."""
+        return await self._read(partial(view_queries.output, execution_id=execution_id, attempt=attempt))
 
     async def is_output_complete(self, execution_id: str) -> bool:
         """Whether the execution has ended and all of its output that was kept is here."""

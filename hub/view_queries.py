@@ -163,9 +163,11 @@ def statistics(connection: sqlite3.Connection) -> Statistics:
     return Statistics(by_status=by_status, recent=recent)
 
 
-def output(connection: sqlite3.Connection, execution_id: str) -> Output:
-    """What is known of an execution's output, with the lines around it."""
+def output(connection: sqlite3.Connection, execution_id: str, attempt: int | None = None) -> Output:
+    """What is known of an execution's output, or of that of an earlier attempt, with the lines around it."""
     execution = find(connection, execution_id)
+    if execution is not None and attempt is not None:
+        execution = execution.as_of(attempt)
     if execution is None:
         return Output()
     # What was said around the last attempt tells why it was not started, where it was not.

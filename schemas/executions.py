@@ -1,6 +1,6 @@
 """An execution as the fold makes it and the gateway shows it: what is known of one run, without its output."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -77,6 +77,34 @@ class Execution:
     #: Where the caller wants the terminal event, and the word to send back with it.
     reply_to: str | None = None
     correlation_id: str | None = None
+
+    def as_of(self, number: int) -> "Execution | None":
+        """The execution as it would stand had it ended with this earlier attempt; ``None`` where that is not known."""
+        attempt = next((attempt for attempt in self.earlier if attempt.number == number), None)
+        if attempt is None:
+            return None
+        return replace(
+            self,
+            status=attempt.status,
+            attempt=number,
+            earlier=tuple(earlier for earlier in self.earlier if earlier.number < number),
+            retry_at=None,
+            output_attempt=number,
+            started_at=attempt.started_at,
+            ended_at=attempt.ended_at,
+            runner_id=attempt.runner_id,
+            image=None,
+            container_id=None,
+            exit_code=attempt.exit_code,
+            oom_killed=attempt.oom_killed,
+            reason=attempt.reason,
+            category=None if attempt.reason is None else attempt.reason.category,
+            message=attempt.message,
+            progress=None,
+            progress_at=None,
+            stdout=attempt.stdout,
+            stderr=attempt.stderr,
+        )
 
 
 @dataclass(frozen=True, slots=True)

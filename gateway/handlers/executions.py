@@ -26,6 +26,7 @@ from schemas.tokens import Scope
 
 #: On the answer to a request whose key was used before.
 _REPLAYED = "Idempotency-Replayed"
+_ATTEMPT = re.compile(r"[1-9][0-9]?")
 _WAIT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?")
 
 
@@ -107,8 +108,15 @@ async def cancel(request: web.Request) -> web.Response:
 
 
 async def show_logs(request: web.Request) -> web.Response:
-    """What one execution wrote, and how long it took."""
+    """What one execution wrote, and how long it took; with ``?attempt=``, what that attempt of it did."""
     execution, output = await _find(request, request.match_info["execution_id"])
+    number = request.query.get("attempt", str(execution.attempt))
+    if number != str(execution.attempt):
+        earlier = execution.as_of(int(number)) if _ATTEMPT.fullmatch(number) else None
+        if earlier is None:
+            message = "Input should be the number of an attempt of this execution"
+            raise Refused(problems.invalid_request([{"loc": ["query", "attempt"], "msg": message, "type": "attempt"}]))
+        execution, output = earlier, await request.app[LOOKUP].earlier_output(execution.execution_id, earlier.attempt)
     return json_answer(logs_of(execution, output, now=utc_now()))
 
 

@@ -45,6 +45,13 @@ async def test_m8_what_fails_twice_and_then_succeeds_is_one_execution_of_three_a
     assert first["runner_id"] == record["runner_id"]
     assert record["retry_time"] is None
     assert starts(hub) == [[execution_id, str(number)] for number in (1, 2, 3)]
+    for number in (1, 2, 3):
+        logs = await api.get(f"/executions/{execution_id}/logs?attempt={number}")
+        assert (logs["output"], logs["status"]) == (
+            f"attempt {number} of {execution_id}\n",
+            "completed" if number == 3 else "failed",
+        )
+        assert logs["duration_seconds"] > 0
     by_status = (await api.get("/executions/stats"))["by_status"]
     assert [entry["total"] for entry in by_status["completed"] if entry["name"] == "tries"] == [1]
     assert not [entry for entry in by_status["failed"] if entry["name"] == "tries"]

@@ -204,9 +204,9 @@ class MemoryView:
                 )
         return None
 
-    async def output(self, execution_id: str) -> Output:
+    async def output(self, execution_id: str, attempt: int | None = None) -> Output:
         self._fail()
-        return self.outputs.get(execution_id, Output())
+        return self.outputs.get(execution_id if attempt is None else f"{execution_id}.{attempt}", Output())
 
     async def page(self, limit: int, wanted: Wanted, before: int | None) -> Page:
         self._fail()

@@ -76,6 +76,8 @@ async def test_m8_each_attempt_has_its_own_output_and_the_newest_is_shown(view: 
     # The two streams are read apart: what is late belongs where it belongs.
     await pour(view, chunk(ONE, 2, b" and late"), chunk(ONE, 0, b"second", attempt=2))
     assert (await view.output(ONE)).stdout == b"second"
+    assert await view.output(ONE, 1) == Output(stdout=b"first try and late", complete=True)
+    assert await view.output(ONE, 2) == Output()
 
     await fold_in(view, told(ended(ONE, attempt=2, started_at=attempt_ended(ONE).started_at, stdout=in_chunks(6, 1))))
     assert await view.output(ONE) == Output(stdout=b"second", complete=True)
