@@ -93,10 +93,13 @@ class Ender:
             try:
                 async for end in self._decisions.ends():
                     backoff.reset()
+                    # Most have ended long ago, by a runner; what the view does not know may be on its way there.
+                    if any(found.status.is_terminal for found in await self._executions.find_all([end.execution_id])):
+                        continue
                     await self._make_room()
                     self._wanted.setdefault(end.execution_id, _Wanted(end))
                     self._news.set()
-            except BusUnavailable as error:
+            except (BusUnavailable, ViewUnavailable) as error:
                 _log.warning("ends are read later", action="ender_waits", error=str(error))
             await backoff.pause()
 

@@ -110,6 +110,24 @@ async def test_any_end_that_is_the_decision_ends_as_cancelled(bench: Bench) -> N
         assert (await bench.until(ONE, Status.CANCELLED)).message == "Cancelled: unconfirmed"
 
 
+async def test_what_the_view_shows_as_ended_is_not_waited_for(bench: Bench) -> None:
+    async with bench.running(bench.make(most_waiting=1)):
+        await bench.ask(TWO)
+        await bench.ask(ONE)
+        await bench.bus.decisions.decide(end_of(TWO))
+        await bench.until(TWO, Status.CANCELLED)
+    # A cancel that came after its end, or is read again at the next start, pushes nothing out that is still needed.
+    waiting = uid(9)
+    first_ends = bench.bus.decisions_.first_ends
+    first_ends.clear()
+    async with bench.running(bench.make(most_waiting=1)):
+        await bench.bus.decisions.decide(end_of(waiting))
+        await bench.bus.decisions.decide(end_of(TWO))
+        await asyncio.sleep(0.2)
+        await bench.ask(waiting)
+        await bench.until(waiting, Status.CANCELLED)
+
+
 async def test_where_a_claim_came_first_its_owner_ends_the_execution(bench: Bench) -> None:
     async with bench.running(bench.make()):
         for execution_id in (ONE, TWO):
