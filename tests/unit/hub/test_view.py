@@ -27,6 +27,7 @@ from schemas.times import utc_now
 from tests.support.records import (
     NOON,
     asked,
+    attempt_ended,
     chunk,
     cleanup,
     ended,
@@ -34,6 +35,7 @@ from tests.support.records import (
     numbered,
     progressed,
     report,
+    retried,
     running,
     told,
     uid,
@@ -459,11 +461,16 @@ def test_the_view_is_the_same_however_the_log_was_cut(
 
 
 def _any_record(chance: random.Random, execution_id: str) -> Record:
-    match chance.randrange(4):
-        case 0:
+    attempt = chance.randint(1, 3)
+    match chance.randrange(8):
+        case 0 | 1:
             return asked(execution_id, program=chance.choice(["key", "18"]))
-        case 1:
-            return told(running(execution_id, program="18"))
+        case 2 | 3:
+            return told(running(execution_id, program="18", attempt=attempt))
+        case 4:
+            return told(attempt_ended(execution_id, attempt, program_id="18"))
+        case 5:
+            return retried(execution_id, attempt + 1)
         case _:
             return told(ended(execution_id, chance.choice([Status.COMPLETED, Status.FAILED]), program="18"))
 
