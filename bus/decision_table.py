@@ -1,10 +1,14 @@
 """The rule by which decisions are made, kept in a SQLite table: of the proposals for an attempt, the first one decides it.
 
+A claim whose epoch was fenced before it is void: as if it had not been made.
+
 Both buses use it. On RabbitMQ the order is that of the control stream, and every runner keeps its own copy of the table.
 """
 
 import sqlite3
 
+from bus import epoch_table
+from bus.errors import Fenced
 from bus.messages import CANCELLED, Claim, Decision, End, Proposal
 
 SCHEMA = """
@@ -19,6 +23,7 @@ CREATE TABLE IF NOT EXISTS decisions (
 -- Few among the claims, and read apart.
 CREATE INDEX IF NOT EXISTS ends ON decisions (sequence) WHERE attempt <= 0;
 """
+SCHEMA += epoch_table.SCHEMA
 _COLUMNS = "sequence, execution_id, attempt, epoch, nonce, digest, reason, requested_by, why"
 _END = 0
 #: The first cancel, where an end of another kind came before it: that one may mean nothing to who runs the execution already.
@@ -52,10 +57,11 @@ def apply(database: sqlite3.Connection, proposal: Proposal) -> bool:
     else:
         cursor = database.execute(
             "INSERT OR IGNORE INTO decisions (execution_id, attempt, epoch, nonce, digest) SELECT ?, ?, ?, ?, ?"
-            " WHERE NOT EXISTS (SELECT 1 FROM decisions WHERE execution_id = ? AND attempt = ?)",
+            " WHERE NOT EXISTS (SELECT 1 FROM decisions WHERE execution_id = ? AND attempt = ?)"
+            " AND NOT EXISTS (SELECT 1 FROM fences WHERE epoch = ?)",
             (
                 *(proposal.execution_id, proposal.attempt, proposal.epoch, proposal.nonce, proposal.digest),
-                *(proposal.execution_id, _END),
+                *(proposal.execution_id, _END, proposal.epoch),
             ),
         )
     return cursor.rowcount == 1
@@ -75,9 +81,15 @@ def answer(database: sqlite3.Connection, proposal: Proposal) -> Decision | None:
 
     For a claim, the decision for its attempt. For an end, the newest claim that came before it, else the first end. A cancel is
     in the order only where there is a cancel.
+
+    Raises:
+        Fenced: the claim would be void, and nothing is decided.
     """
     if isinstance(proposal, Claim):
-        return find(database, proposal.execution_id, proposal.attempt)
+        decision = find(database, proposal.execution_id, proposal.attempt)
+        if decision is None and epoch_table.is_fenced(database, proposal.epoch):
+            raise Fenced(proposal.epoch)
+        return decision
     rows = database.execute(
         f"SELECT {_COLUMNS} FROM decisions WHERE execution_id = ? ORDER BY attempt DESC",  # noqa: S608
         (proposal.execution_id,),

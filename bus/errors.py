@@ -31,6 +31,14 @@ class BusClosed(BusError):
     """The bus was closed while it was in use."""
 
 
+class Fenced(BusError):
+    """The epoch is over: its runner was silent for too long, and others have ended what it had claimed."""
+
+    def __init__(self, epoch: str) -> None:
+        super().__init__(f"epoch {epoch} was fenced")
+        self.epoch = epoch
+
+
 class BadBusUrl(BusError):
     """The address of the bus can't be used; its text says why."""
 

@@ -110,9 +110,40 @@ Proposal = Claim | End
 Decision = Claim | End
 
 
-#: Seconds between two leases of a runner, and for how long each is good: losing a few in a row takes nobody off the roster.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """A process's word that it works under an epoch from now on."""
+
+    epoch: str
+    #: Random, of the process.
+    process: str
+    runner_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """The word that an epoch is over: whatever it claims from here on decides nothing."""
+
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """An epoch that claims were made under."""
+
+    epoch: str
+    #: ``None`` where nobody said.
+    runner_id: str | None
+    is_fenced: bool
+    #: Place of the newest of its claims.
+    last_claim: int
+
+
+#: Seconds between two leases of a runner, and between two ticks of the holder.
 LEASE_SECONDS = 5.0
-LEASE_TTL_SECONDS = 30.0
+#: Leases that a runner may fail to write in a row: for so many intervals each is good.
+LEASES_A_TTL = 6
+LEASE_TTL_SECONDS = LEASES_A_TTL * LEASE_SECONDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +165,18 @@ class Lease:
     unsettled: int | None = None
     #: The last word of a runner that goes: nobody is to miss it.
     leaves: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """The holder's word that its interval has passed, among the leases: their stream has no other clock."""
+
+    #: Random, of one holding of the lock.
+    holder: str
+    #: From 1, without gaps; the next one is written after this one was read back.
+    number: int
+    #: Length of the interval.
+    seconds: float
 
 
 class DeadReason(StrEnum):

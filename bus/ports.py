@@ -8,15 +8,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from bus.attendance import Attendance
 from bus.messages import (
     Announcement,
     Batch,
     BusState,
+    Claim,
     DeadLetter,
     DeadLetterPage,
     DeadReason,
     Decision,
     End,
+    Epoch,
+    Hello,
     Lease,
     Message,
     Position,
@@ -109,6 +113,9 @@ class Decisions(Protocol):
 
         An ``End`` decides all attempts that no claim has decided. Proposing the same claim again (same nonce) is harmless.
         The answer is the same for everybody, for ever, across restarts of processes and broker.
+
+        Raises:
+            Fenced: the claim's epoch was fenced before the claim, which therefore decides nothing. Claim again under a new one.
         """
 
     async def decision_for(self, execution_id: str, attempt: int) -> Decision | None:
@@ -134,6 +141,44 @@ class Decisions(Protocol):
 
         Also those that decide nothing, because a claim came before them: whoever runs the execution is to hear of them. One
         may come twice.
+        """
+
+
+class Epochs(Protocol):
+    """Which epochs may still claim, in the one order of claims: a fence makes void what its epoch claims after it.
+
+    An epoch is the identity of one runner's journal. The embedded bus has one runner, which is never fenced.
+    """
+
+    async def hello(self, hello: Hello) -> None:
+        """Say that this process works under the epoch. When this returns, all that was said before it is known here.
+
+        Raises:
+            Fenced: the epoch is over.
+        """
+
+    async def displaced(self) -> None:
+        """Wait until another process has said hello for the epoch of this one, after it: that one goes on, not this one."""
+
+    async def catch_up(self) -> None:
+        """Learn all that was said up to now: for who was away for a while, before it acts."""
+
+    async def fence(self, epoch: str) -> None:
+        """End an epoch: when this returns, all that it has claimed before the fence is known here. Safe to repeat."""
+
+    async def is_fenced(self, epoch: str) -> bool:
+        """Whether the epoch is over, as far as it is known here."""
+
+    def fences(self) -> AsyncIterator[str]:
+        """Every epoch that is over: all that are known, then new ones as they come."""
+
+    async def with_claims(self) -> Sequence[Epoch]:
+        """Every epoch that attempts were claimed under, as far as it is known here."""
+
+    async def claims_of(self, epoch: str, after: int, limit: int) -> Sequence[tuple[int, Claim]]:
+        """Attempts that were claimed under an epoch, each with its place, in order, after a place.
+
+        Without those that were followed by a claim of a later attempt.
         """
 
 
@@ -233,6 +278,20 @@ class Leases(Protocol):
         No clocks of two hosts are compared: how old a lease is, the reader's own clock and the order of the leases tell.
         """
 
+    async def rival_of(self, lease: Lease) -> Lease | None:
+        """The lease of another journal whose runner lives under the id of this one; ``None`` where there is none.
+
+        The lease is written. Where nobody of that id was there a moment ago this takes no time; else it waits for another word
+        of it, a bit longer than that should take: what a process wrote that is gone is no sign of life.
+        """
+
+    def ticks(self, seconds: float) -> AsyncIterator[Attendance]:
+        """For the holder of the announcer's lock: write a tick every so many seconds, and tell after each who is there.
+
+        A tick is written after the one before it was read back, so nothing passes for whoever is cut off, or frozen. It is the
+        same object each time. On the embedded bus, where nobody is ever lost, nothing comes.
+        """
+
 
 class DeadLetters(Protocol):
     """Commands that nobody will run: not understood, expired, or handed out too often. They stay until they are removed.
@@ -307,6 +366,9 @@ class Bus(Protocol):
 
     @property
     def decisions(self) -> Decisions: ...
+
+    @property
+    def epochs(self) -> Epochs: ...
 
     @property
     def streams(self) -> Streams: ...

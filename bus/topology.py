@@ -66,10 +66,15 @@ CANCEL_KEY = "cancel"
 RETRY_KEYS = "retry."
 CLAIM_KEY = "control.claim"
 END_KEY = "control.end"
+HELLO_KEY = "control.hello"
+FENCE_KEY = "control.fence"
+#: A mark says nothing. Who writes one and reads it back has read all that was there before.
+MARK_KEY = "control.mark"
 LEASE_KEY = "lease.lease"
+TICK_KEY = "lease.tick"
 #: Key of the word that a dead letter was dealt with: a stream's records stay where they are.
 DEAD_REMOVED_KEY = "dead.removed"
-#: A mark says nothing. Who writes one and reads it back has read all that was there before.
+#: A mark, as of the control stream.
 DEAD_MARK_KEY = "dead.mark"
 
 #: Header of a dead letter: why it was rejected, for people.

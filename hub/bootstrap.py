@@ -28,12 +28,13 @@ from hub.config_file import ConfigFile
 from hub.duties import together
 from hub.ender import Ender
 from hub.endings import Endings
-from hub.errors import SettingsError
+from hub.errors import RunnerInTheWay, SettingsError, first_of
 from hub.fleet import Fleet
 from hub.gaps import Gaps
 from hub.health import Health, Probe
 from hub.lifecycle import Supervisor, stop_on_signals
 from hub.lost_commands import LostCommands
+from hub.lost_runners import LostRunners
 from hub.pid_file import pid_file
 from hub.projector import Projector
 from hub.pulse import Pulse
@@ -46,7 +47,7 @@ from runner.compose_engine import ComposeEngine
 from runner.docker_engine import DockerEngine
 from runner.docker_mounts import host_folder
 from runner.engines import Engines
-from runner.errors import EngineUnavailable
+from runner.errors import Displaced, EngineUnavailable, RunnerIdTaken
 from runner.free_space import FreeSpace
 from runner.identity import Identity, load_identity
 from runner.journal import Journal
@@ -162,11 +163,13 @@ async def _start_runner(
         free_space=FreeSpace(hub.state_path, hub.min_free_bytes),
         out_of_bounds=(hub.state_path, Path(socket_path)),
         ca_bundle=find_ca_bundle(hub),
+        lease_seconds=hub.lease_seconds,
+        handover_seconds=hub.handover,
     )
     probes["runner"] = lambda: runner.problem
     probes["compose"] = lambda: compose.problem(catalogues.current)
     versions["compose"] = lambda: compose.version
-    running = tasks.start("runner", runner.run())
+    running = tasks.start("runner", _run(runner))
 
     async def stop_runner() -> None:
         await runner.stop(hub.stop_seconds)
@@ -174,6 +177,19 @@ async def _start_runner(
         await asyncio.wait({running})
 
     stack.push_async_callback(stop_runner)
+
+
+async def _run(runner: Runner) -> None:
+    """Run it; where another process is in its way, say so."""
+    try:
+        await runner.run()
+    except ExceptionGroup as group:
+        taken, copied = group.subgroup(RunnerIdTaken), group.subgroup(Displaced)
+        if taken is not None:
+            raise RunnerInTheWay(first_of(taken), exit_code=2) from group
+        if copied is not None:
+            raise RunnerInTheWay(first_of(copied), exit_code=1) from group
+        raise
 
 
 async def _compose_engine(hub: HubSettings, identity: Identity, docker: DockerEngine) -> ComposeEngine:
@@ -210,11 +226,20 @@ async def _start_gateway(
     ender = Ender(bus.decisions, bus.streams, view)
     retrier = Retrier(bus.commands, bus.decisions, bus.streams, view, lambda: catalogues.current)
     lost_commands = LostCommands(bus.commands, bus.decisions, bus.streams, bus.leases, bus.dead_letters, view)
+    lost_runners = LostRunners(
+        bus.decisions,
+        bus.epochs,
+        bus.leases,
+        bus.streams,
+        view,
+        retry_of=lambda name: catalogues.current.retry_of(name),
+        lease_seconds=hub.lease_seconds,
+    )
     api_tokens = ApiTokens(bus.streams, gaps=gaps, snapshots_file=hub.state_path / "tokens-from.json")
     announcer = Announcer(
         bus.announcements,
         view,
-        duty=together(ender.run, retrier.run, lost_commands.run, api_tokens.keep_short),
+        duty=together(ender.run, retrier.run, lost_commands.run, lost_runners.run, api_tokens.keep_short),
         log_end=lambda: bus.streams.end(StreamName.LOG),
     )
 

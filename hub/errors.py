@@ -5,6 +5,14 @@ from collections.abc import Sequence
 from hub.config_problems import ConfigProblem
 
 
+def first_of(group: BaseExceptionGroup[Exception]) -> BaseException:
+    """The first error in a group, however deep it lies."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
+
+
 class HubError(Exception):
     """The hub can't do what it was asked to."""
 
@@ -51,6 +59,14 @@ class ServiceDied(HubError):
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} ended unexpectedly")
         self.name = name
+
+
+class RunnerInTheWay(HubError):
+    """Another runner lives under the id of this one, or with a copy of its state directory."""
+
+    def __init__(self, why: object, *, exit_code: int) -> None:
+        super().__init__(str(why))
+        self.exit_code = exit_code
 
 
 class AlreadyRunning(HubError):

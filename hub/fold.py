@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from hub.log_entries import Asked, AttemptTold, Entry, Progressed, Retried, Skip, Told
+from hub.log_entries import Asked, AttemptTold, Entry, Late, Progressed, Retried, Skip, Told
 from schemas.events import (
     AttemptEnded,
     AttemptEndedEvent,
     Ended,
     ExecutionEvent,
+    LateResultEvent,
     Progress,
     ProgressEvent,
     Queued,
@@ -31,12 +32,12 @@ SOURCE = "/hub"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One accepted change of status, end of an attempt, or step towards a start, to be announced."""
+    """One accepted change of status, end of an attempt, step towards a start, or late result, to be announced."""
 
     #: Place in the log of the record that caused it; a record causes one transition at most.
     offset: int
     execution_id: str
-    event: ExecutionEvent | ProgressEvent | AttemptEndedEvent
+    event: ExecutionEvent | ProgressEvent | AttemptEndedEvent | LateResultEvent
     #: The status before; ``None`` where the execution was not known before.
     previous: Status | None
     #: Where the caller wants the terminal event; ``None`` on every other one.
@@ -87,6 +88,9 @@ def _apply(before: Execution | None, entry: Entry) -> Execution | Skip:
             return _tell_attempt(before, fact)
         case Retried():
             return _retry(before, entry)
+        case Late():
+            # The execution has ended without it, or will: no status comes of it.
+            return Skip.UNASKED if before is None else before
 
 
 def _ask(before: Execution | None, asked: Asked) -> Execution | Skip:
@@ -303,7 +307,7 @@ def _without_content(summary: StreamSummary) -> StreamSummary:
 
 
 def _transition(entry: Entry, before: Execution | None, after: Execution) -> Transition:
-    ended = after.status.is_terminal
+    ended = after.status.is_terminal and not isinstance(entry, Late)
     return Transition(
         offset=entry.offset,
         execution_id=entry.execution_id,
@@ -314,7 +318,7 @@ def _transition(entry: Entry, before: Execution | None, after: Execution) -> Tra
     )
 
 
-def _event(entry: Entry, after: Execution) -> ExecutionEvent | ProgressEvent | AttemptEndedEvent:
+def _event(entry: Entry, after: Execution) -> ExecutionEvent | ProgressEvent | AttemptEndedEvent | LateResultEvent:
     match entry:
         case Asked() | Retried():
             return _queued_event(after)
@@ -323,7 +327,7 @@ def _event(entry: Entry, after: Execution) -> ExecutionEvent | ProgressEvent | A
             return event.model_copy(update={"data": fact.model_copy(update={"digest": None})})
         case AttemptTold(event=ending, fact=end) if end.digest is not None:
             return ending.model_copy(update={"data": end.model_copy(update={"digest": None})})
-        case Told() | Progressed() | AttemptTold():
+        case Told() | Progressed() | AttemptTold() | Late():
             return entry.event
 
 

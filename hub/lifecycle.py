@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import structlog
 
-from hub.errors import ServiceDied
+from hub.errors import HubError, ServiceDied
 
 _log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class Supervisor:
         """Until ``stop`` is set.
 
         Raises:
-            ServiceDied: one of the tasks ended before that.
+            HubError: one of the tasks ended before that; its own error where that says what to do, else ServiceDied.
         """
         stopped = asyncio.create_task(stop.wait(), name="wait for stop")
         try:
@@ -62,7 +62,10 @@ class Supervisor:
         finally:
             stopped.cancel()
         for task in done & self._tasks:
-            raise ServiceDied(task.get_name()) from task.exception()
+            error = task.exception()
+            if isinstance(error, HubError):
+                raise error
+            raise ServiceDied(task.get_name()) from error
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,17 +13,21 @@ from schemas.errors import MalformedCommand, MalformedEvent
 from schemas.events import (
     ATTEMPT_ENDED_KEYS,
     CLEANUP_KEY,
+    LATE_RESULT_KEYS,
     PROGRESS_KEYS,
     AttemptEnded,
     AttemptEndedEvent,
     Ended,
     ExecutionEvent,
+    LateResult,
+    LateResultEvent,
     Progress,
     ProgressEvent,
     Running,
     parse_attempt_ended,
     parse_cleanup,
     parse_event,
+    parse_late_result,
     parse_progress,
 )
 
@@ -47,7 +51,7 @@ class Skip(StrEnum):
     SECOND_ENDING = "second_ending"
     #: About an attempt that another one has followed, and not what is known of it.
     EARLIER_ATTEMPT = "earlier_attempt"
-    #: Progress of what nobody has asked for, as far as the log was read.
+    #: Progress, or a late result, of what nobody has asked for, as far as the log was read.
     UNASKED = "unasked"
     #: The execution was removed when the view held too many.
     REMOVED = "removed"
@@ -120,6 +124,20 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """What a runner that had been given up said of an attempt afterwards."""
+
+    offset: int
+    event: LateResultEvent
+    fact: LateResult
+
+    @property
+    def execution_id(self) -> str:
+        """The execution it is about."""
+        return self.fact.execution_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
     """A cleanup: what has ended before this place is to be removed."""
 
@@ -127,7 +145,7 @@ class Cleaned:
     cleanup_id: str
 
 
-Entry = Asked | Told | Progressed | AttemptTold | Retried
+Entry = Asked | Told | Progressed | AttemptTold | Retried | Late
 
 
 def understand(record: Record) -> Entry | Cleaned | Skip:
@@ -142,6 +160,8 @@ def understand(record: Record) -> Entry | Cleaned | Skip:
         return _progressed(record)
     if record.source is Source.REPORTS and record.key.startswith(ATTEMPT_ENDED_KEYS):
         return _attempt_told(record)
+    if record.source is Source.REPORTS and record.key.startswith(LATE_RESULT_KEYS):
+        return _late(record)
     if record.source is Source.REPORTS and record.key.startswith("execution."):
         return _told(record)
     return Skip.FOREIGN
@@ -232,6 +252,16 @@ def _retried(record: Record) -> Retried | Skip:
     except MalformedCommand:
         return Skip.MALFORMED_COMMAND
     return Retried(offset=record.position.offset, execution_id=execution_id, command=command)
+
+
+def _late(record: Record) -> Late | Skip:
+    try:
+        event = parse_late_result(record.message.body)
+    except MalformedEvent:
+        return Skip.MALFORMED_EVENT
+    if event.routing_key != record.key:
+        return Skip.WRONG_KEY
+    return Late(offset=record.position.offset, event=event, fact=event.data)
 
 
 def _progressed(record: Record) -> Progressed | Skip:

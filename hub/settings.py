@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from bus.messages import LEASE_SECONDS
 from hub.errors import SettingsError
 from schemas.programs import PoolName
 
@@ -80,6 +81,13 @@ class HubSettings(BaseSettings):
     min_free_bytes: Annotated[int, Field(ge=0)] = Field(default=256 * 1024**2, validation_alias=_from("HUB_MIN_FREE_BYTES"))
     #: Seconds that programs may still run after SIGTERM reached the runner.
     stop_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=5.0, validation_alias=_from("HUB_STOP_SECONDS"))
+
+    #: Seconds between two leases of a runner, each good for six times as long. All processes of a fleet have the same.
+    lease_seconds: Annotated[float, Field(ge=0.5, le=60)] = Field(
+        default=LEASE_SECONDS, validation_alias=_from("HUB_LEASE_SECONDS")
+    )
+    #: Seconds that a runner which was stopped may be away before what it left running counts as lost.
+    handover: Annotated[float, Field(ge=30, le=3600)] = Field(default=600.0, validation_alias=_from("HUB_HANDOVER"))
 
     @property
     def config_path(self) -> Path:

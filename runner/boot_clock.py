@@ -30,3 +30,8 @@ class Moment(BaseModel):
 
 def _boot_id() -> str:
     return _BOOT_ID.read_text(encoding="ascii").strip()
+
+
+def uptime_seconds() -> float:
+    """Seconds since the machine was started, those that it slept among them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -72,5 +72,13 @@ class JournalClosed(JournalError):
     """The journal was closed while it was in use."""
 
 
+class Displaced(RunnerError):
+    """Another process works with a copy of this runner's journal: it goes on, and this one must not."""
+
+
+class RunnerIdTaken(RunnerError):
+    """Another runner lives under the same id."""
+
+
 class BadIdentity(RunnerError):
     """The name of an instance or of a runner can't be used."""

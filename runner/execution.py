@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from bus.backoff import Backoff
+from bus.errors import Fenced
 from bus.messages import CANCELLED, End
 from runner.container import Container
 from runner.course import Course
@@ -61,6 +62,8 @@ class Fate(Enum):
     POSTPONED = auto()
     #: It runs on, and the next life takes it up.
     DETACHED = auto()
+    #: The runner was given up, and others have ended it: nothing runs.
+    LOST = auto()
 
 
 class Execution:
@@ -77,6 +80,8 @@ class Execution:
         #: Set when whoever prepares the program shall leave off, because the runner stops or somebody cancelled it.
         self._do_not_start = asyncio.Event()
         self._started_at = claimed.started_at
+        #: Whether a step was begun, by this life or an earlier one.
+        self._has_begun = claimed.course is not None and bool(claimed.course.steps)
         self._program_id = claimed.program_id or routable_program_id(claimed.command.program_id)
         self._log = log.bind(execution_id=claimed.execution_id, attempt=claimed.attempt)
         self._container = Container(surroundings.engine, self.name, self._log, may_exist=container_may_exist)
@@ -93,6 +98,11 @@ class Execution:
     def execution_id(self) -> str:
         """Which execution it is an attempt of."""
         return self._claimed.execution_id
+
+    @property
+    def epoch(self) -> str:
+        """The epoch that it was claimed under."""
+        return self._claimed.epoch
 
     @property
     def is_cancelled(self) -> bool:
@@ -138,6 +148,10 @@ class Execution:
         except Detached:
             self._log.info("program left running for the next start", action="execution_detached")
             return Fate.DETACHED
+        except Fenced:
+            self._log.warning("execution given up with its runner's epoch", action="execution_lost")
+            await self._container.stop_surely()
+            return Fate.LOST
         except Cancelled:
             await self._end(_outcome(cancelled(self._container.cancellation)))
         except CannotRun as error:
@@ -240,12 +254,30 @@ class Execution:
             self._engine,
             self._container,
             course,
-            Witness(course=lambda changed: self._journal.starting(self._claimed, changed), started=started, wrote=wrote),
+            Witness(
+                may_begin=self._until_sure,
+                course=lambda changed: self._journal.starting(self._claimed, changed),
+                started=started,
+                wrote=wrote,
+            ),
             before=self._before,
             after=self._after,
             published={StreamName.STDOUT: self._claimed.stdout, StreamName.STDERR: self._claimed.stderr},
         )
         return await steps.run()
+
+    async def _until_sure(self) -> None:
+        """Wait until it is sure that nobody has given this runner up: before each start of the container."""
+        leave_off = self._container.detach if self._has_begun else self._do_not_start
+        try:
+            await unless(leave_off, self._around.standing.sure(self._claimed.epoch))
+        except Interrupted:
+            if self._has_begun:
+                raise Detached from None
+            if self.is_cancelled:
+                raise Cancelled from None
+            raise
+        self._has_begun = True
 
     async def _plan(self, catalogue: Catalogue, program: Program) -> Spec:
         self._log.info(parameters_line(program.parameters, self._claimed.command.parameters), action="program_parameters")

@@ -1,6 +1,7 @@
 """The runner's own durable record: what it has claimed, and what it must still tell."""
 
 import asyncio
+import contextlib
 import json
 import secrets
 import sqlite3
@@ -19,7 +20,18 @@ from runner.errors import JournalError, JournalLocked
 from runner.output import Piece
 from runner.writer_thread import WriterThread
 from schemas.commands import ExecuteProgram
-from schemas.events import AttemptEndedEvent, ExecutionEvent, OutputEvent, ProgressEvent
+from schemas.errors import MalformedEvent
+from schemas.events import (
+    AttemptEnded,
+    AttemptEndedEvent,
+    Ended,
+    ExecutionEvent,
+    LateResultEvent,
+    OutputEvent,
+    ProgressEvent,
+    parse_attempt_ended,
+    parse_event,
+)
 from schemas.output import StreamName, StreamSummary
 
 _SCHEMA = """
@@ -38,8 +50,10 @@ CREATE TABLE IF NOT EXISTS claims (
     stderr_bytes INTEGER NOT NULL DEFAULT 0,
     stderr_chunks INTEGER NOT NULL DEFAULT 0,
     course TEXT,
+    epoch TEXT,
     PRIMARY KEY (execution_id, attempt)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS nonces (number INTEGER PRIMARY KEY AUTOINCREMENT, nonce TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS outbox (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     execution_id TEXT NOT NULL,
@@ -49,6 +63,10 @@ CREATE TABLE IF NOT EXISTS outbox (
     body BLOB NOT NULL
 ) STRICT;
 """
+
+
+#: Nonces of claims that are kept, the newest. More in a row than any runner loses to others.
+_MOST_NONCES = 10_000
 
 
 class ClaimState(StrEnum):
@@ -68,6 +86,8 @@ class Claimed:
 
     execution_id: str
     attempt: int
+    #: The journal's when it was claimed.
+    epoch: str
     nonce: str
     #: SHA-256 of the command's body.
     digest: str
@@ -99,7 +119,7 @@ class Report:
     body: bytes
 
     @classmethod
-    def of(cls, event: ExecutionEvent | AttemptEndedEvent | OutputEvent | ProgressEvent) -> "Report":
+    def of(cls, event: ExecutionEvent | AttemptEndedEvent | LateResultEvent | OutputEvent | ProgressEvent) -> "Report":
         """The report that carries this event."""
         stream = BusStream.OUTPUT if isinstance(event, OutputEvent) else BusStream.LOG
         return cls(event.subject, stream, event.routing_key, event.id, event.to_bytes())
@@ -131,7 +151,7 @@ class Journal:
 
     @property
     def epoch(self) -> str:
-        """Identity of this record: a random UUID, made with the file and kept for its life."""
+        """Identity of this record: a random UUID, made with the file and kept until it is over (:meth:`renew`)."""
         if self._epoch is None:
             raise JournalError("the journal is not open")
         return self._epoch
@@ -189,7 +209,12 @@ class Journal:
             The claim, and whether it is new; where this runner has claimed the attempt before, that claim as it stands.
         """
         claimed = Claimed(
-            execution_id=execution_id, attempt=attempt, nonce=secrets.token_hex(16), digest=digest, command=command
+            execution_id=execution_id,
+            attempt=attempt,
+            epoch=self.epoch,
+            nonce=secrets.token_hex(16),
+            digest=digest,
+            command=command,
         )
 
         def work(db: sqlite3.Connection) -> tuple[Claimed, bool]:
@@ -197,9 +222,11 @@ class Journal:
             if row is not None:
                 return _claimed(row), False
             db.execute(
-                "INSERT INTO claims (execution_id, attempt, nonce, digest, command, state) VALUES (?, ?, ?, ?, ?, ?)",
-                (*claimed.key, claimed.nonce, digest, command.to_bytes().decode(), claimed.state),
+                "INSERT INTO claims (execution_id, attempt, epoch, nonce, digest, command, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*claimed.key, claimed.epoch, claimed.nonce, digest, command.to_bytes().decode(), claimed.state),
             )
+            number = db.execute("INSERT INTO nonces (nonce) VALUES (?)", (claimed.nonce,)).lastrowid or 0
+            db.execute("DELETE FROM nonces WHERE number <= ?", (number - _MOST_NONCES,))
             return claimed, True
 
         return await self._writer.do(work)
@@ -210,7 +237,49 @@ class Journal:
 
     async def forget(self, claimed: Claimed) -> None:
         """Drop a claim: it is another's, or nothing is left of it."""
-        await self._change("DELETE FROM claims WHERE execution_id = ? AND attempt = ?", claimed.key)
+        await self._change(
+            "DELETE FROM claims WHERE execution_id = ? AND attempt = ? AND epoch = ?", (*claimed.key, claimed.epoch)
+        )
+
+    async def renew(self, epoch: str, *reports: Report) -> None:
+        """Take a new epoch in place of one that is over. What was claimed under that one, and all that is not told yet, is
+        forgotten; these are to be told instead. Where it is not the journal's any more, nothing happens.
+        """
+        rows = [_row(report) for report in reports]
+        new = str(uuid4())
+
+        def work(db: sqlite3.Connection) -> None:
+            changed = db.execute("UPDATE about SET value = ? WHERE name = 'epoch' AND value = ?", (new, epoch))
+            if changed.rowcount:
+                db.execute("DELETE FROM claims WHERE epoch = ?", (epoch,))
+                db.execute("DELETE FROM outbox")
+                db.executemany(_INSERT_REPORT, rows)
+
+        await self._writer.do(work)
+        self._epoch, self._outbox_bytes = await self._writer.do(_read_about)
+        self.reports_waiting.set()
+
+    async def is_older_than(self, nonce: str) -> bool:
+        """Whether a claim with this nonce, the newest that was won under this epoch, was made after this record was copied.
+
+        Then the record that follows is somewhere else, or lost.
+        """
+
+        def work(db: sqlite3.Connection) -> bool:
+            # One that an earlier version began can't tell.
+            can_tell = db.execute("SELECT 1 FROM about WHERE name = 'keeps_nonces'").fetchone() is not None
+            return can_tell and db.execute("SELECT 1 FROM nonces WHERE nonce = ?", (nonce,)).fetchone() is None
+
+        return await self._writer.do(work)
+
+    async def works_for(self, runner_id: str) -> bool:
+        """Whether the last runner that settled in here had this id."""
+        row = await self._writer.do(lambda db: db.execute("SELECT value FROM about WHERE name = 'runner_id'").fetchone())
+        return row is not None and row[0] == runner_id
+
+    async def settle(self, runner_id: str) -> None:
+        """The runner of this id works with this record from now on."""
+        await self._change("INSERT OR REPLACE INTO about VALUES ('runner_id', ?)", (runner_id,))
 
     async def starting(self, claimed: Claimed, course: Course) -> None:
         """A step is about to be ordered, or the program has ended: from the first order on the attempt counts as started."""
@@ -252,18 +321,30 @@ class Journal:
 
         return await self._writer.do(work)
 
+    async def untold_endings(self) -> list[Ended | AttemptEnded]:
+        """The endings, of executions and of attempts, that wait in the outbox."""
+        bodies = await self._writer.do(
+            lambda db: db.execute("SELECT body FROM outbox WHERE stream = ? ORDER BY number", (BusStream.LOG,)).fetchall()
+        )
+        facts = [_ending_in(body) for (body,) in bodies]
+        return [fact for fact in facts if fact is not None]
+
     async def told(self, reports: Sequence[Waiting]) -> None:
         """These reports are on the bus."""
-        numbers = [(waiting.number,) for waiting in reports]
-        await self._writer.do(lambda db: db.executemany("DELETE FROM outbox WHERE number = ?", numbers).rowcount)
-        self._outbox_bytes -= sum(len(waiting.report.body) for waiting in reports)
+        numbers = [waiting.number for waiting in reports]
+        # Of those that are still there: they may have been dropped with their epoch.
+        delete = "DELETE FROM outbox WHERE number = ? RETURNING LENGTH(body)"
+        told_bytes = await self._writer.do(
+            lambda db: sum(size for number in numbers for (size,) in db.execute(delete, (number,)).fetchall())
+        )
+        self._outbox_bytes -= told_bytes
 
     async def _change(self, sql: str, values: Sequence[object], *reports: Report) -> None:
-        rows = [(report.execution_id, report.stream, report.key, report.message_id, report.body) for report in reports]
+        rows = [_row(report) for report in reports]
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(sql, values)
-            db.executemany("INSERT INTO outbox (execution_id, stream, key, message_id, body) VALUES (?, ?, ?, ?, ?)", rows)
+            db.executemany(_INSERT_REPORT, rows)
 
         await self._writer.do(work)
         if reports:
@@ -273,8 +354,10 @@ class Journal:
 
 _SELECT_CLAIM = """
 SELECT execution_id, attempt, nonce, digest, command, state, program_id, started_at,
-       stdout_bytes, stdout_chunks, stderr_bytes, stderr_chunks, course
+       stdout_bytes, stdout_chunks, stderr_bytes, stderr_chunks, course, epoch
 FROM claims"""
+
+_INSERT_REPORT = "INSERT INTO outbox (execution_id, stream, key, message_id, body) VALUES (?, ?, ?, ?, ?)"
 
 _COUNT_OUTPUT = {
     StreamName.STDOUT: "UPDATE claims SET stdout_bytes = stdout_bytes + ?, stdout_chunks = stdout_chunks + 1 "
@@ -285,18 +368,35 @@ _COUNT_OUTPUT = {
 
 
 def _read_about(db: sqlite3.Connection) -> tuple[str, int]:
-    if "course" not in {row[1] for row in db.execute("PRAGMA table_info(claims)")}:
-        db.execute("ALTER TABLE claims ADD COLUMN course TEXT")  # a journal of the version before
-    db.execute("INSERT OR IGNORE INTO about VALUES ('epoch', ?)", (str(uuid4()),))
+    # A journal of a version before.
+    for column in {"course", "epoch"} - {row[1] for row in db.execute("PRAGMA table_info(claims)")}:
+        db.execute(f"ALTER TABLE claims ADD COLUMN {column} TEXT")
+    if db.execute("INSERT OR IGNORE INTO about VALUES ('epoch', ?)", (str(uuid4()),)).rowcount:
+        db.execute("INSERT INTO about VALUES ('keeps_nonces', 'yes')")
     (epoch,) = db.execute("SELECT value FROM about WHERE name = 'epoch'").fetchone()
+    db.execute("UPDATE claims SET epoch = ? WHERE epoch IS NULL", (epoch,))
     (size,) = db.execute("SELECT COALESCE(SUM(LENGTH(body)), 0) FROM outbox").fetchone()
     return epoch, size
+
+
+def _ending_in(body: bytes) -> Ended | AttemptEnded | None:
+    with contextlib.suppress(MalformedEvent):
+        fact = parse_event(body).data
+        return fact if isinstance(fact, Ended) else None
+    with contextlib.suppress(MalformedEvent):
+        return parse_attempt_ended(body).data
+    return None  # of another kind
+
+
+def _row(report: Report) -> tuple[object, ...]:
+    return report.execution_id, report.stream, report.key, report.message_id, report.body
 
 
 def _claimed(row: Sequence[Any]) -> Claimed:
     return Claimed(
         execution_id=row[0],
         attempt=row[1],
+        epoch=row[13],
         nonce=row[2],
         digest=row[3],
         command=ExecuteProgram.model_validate(json.loads(row[4])),

@@ -56,7 +56,7 @@ async def _plan_project(claimed: Claimed, catalogue: Catalogue, program: Program
         attempt=claimed.attempt,
         parameters=claimed.command.parameters,
         paths=_paths(catalogue, around),
-        owner=Owner(around.identity, around.journal.epoch),
+        owner=Owner(around.identity, claimed.epoch),
         now=utc_now(),
         has_actions=bool(await asyncio.to_thread(find_actions, catalogue.project_dir)),
     )
@@ -72,7 +72,7 @@ async def _plan_container(claimed: Claimed, catalogue: Catalogue, program: Progr
         attempt=claimed.attempt,
         parameters=claimed.command.parameters,
         paths=_paths(catalogue, around),
-        owner=Owner(around.identity, around.journal.epoch),
+        owner=Owner(around.identity, claimed.epoch),
         now=utc_now(),
         actions=await asyncio.to_thread(find_actions, catalogue.project_dir),
         actions_require=await asyncio.to_thread(read_action_requirements, catalogue.project_dir),

@@ -6,19 +6,22 @@ import time
 import structlog
 
 from bus.errors import BusUnavailable
-from bus.messages import LEASE_SECONDS, Lease
+from bus.messages import LEASE_SECONDS, LEASES_A_TTL, Lease
 from bus.ports import Commands, Leases
 from runner.engine_watch import EngineWatch
 from runner.journal import Journal
 from runner.ports import Catalogues
+from runner.standing import Standing
 from schemas.times import utc_now
 
 log = structlog.get_logger()
 
 #: Seconds after which it looks whether there is something new to say; and tries again, where it could not be said.
 _LOOK_AGAIN_SECONDS = 0.5
+#: Seconds that a runner which was stopped may be away before it counts as lost.
+HANDOVER_SECONDS = 600.0
 #: Seconds that saying goodbye may take.
-_LEAVE_SECONDS = 2.0
+_LEAVE_SECONDS = 4.0
 
 
 class Presence:
@@ -32,14 +35,21 @@ class Presence:
         catalogues: Catalogues,
         journal: Journal,
         watch: EngineWatch,
+        standing: Standing,
         runner_id: str,
         pool: str,
+        lease_seconds: float = LEASE_SECONDS,
+        handover_seconds: float = HANDOVER_SECONDS,
     ) -> None:
+        """``handover_seconds`` is for how long the runner may be away after it has left."""
         self._commands = commands
         self._leases = leases
         self._catalogues = catalogues
         self._journal = journal
         self._watch = watch
+        self._standing = standing
+        self._lease_seconds = lease_seconds
+        self._handover_seconds = handover_seconds
         self._runner_id = runner_id
         self._pool = pool
         self._started_at = utc_now()
@@ -50,22 +60,27 @@ class Presence:
         written: tuple[object, ...] | None = None
         due_at = time.monotonic()
         while True:
-            lease = self._lease()
+            lease = self.lease()
             if time.monotonic() >= due_at or _said(lease) != written:
-                started_at = time.monotonic()
+                started_at, begun_at = time.monotonic(), self._standing.now()
                 if await self._keep(lease):
-                    written, due_at = _said(lease), started_at + LEASE_SECONDS
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                    self._standing.kept(begun_at)
+                    written, due_at = _said(lease), started_at + self._lease_seconds
+            await asyncio.sleep(min(_LOOK_AGAIN_SECONDS, self._lease_seconds / 4))
 
     async def leave(self) -> None:
-        """Say goodbye, so that nobody misses this runner. Where that can't be said, its lease runs out."""
+        """Say goodbye, so that nobody misses this runner, and for how long what it leaves running is not to be given up.
+
+        Where that can't be said, its lease runs out.
+        """
         try:
             async with asyncio.timeout(_LEAVE_SECONDS):
-                await self._keep(self._lease(leaves=True))
+                await self._keep(self.lease(leaves=True))
         except TimeoutError:
             log.info("left without a goodbye", action="leave_failed")
 
-    def _lease(self, *, leaves: bool = False) -> Lease:
+    def lease(self, *, leaves: bool = False) -> Lease:
+        """What is to be said now."""
         return Lease(
             runner_id=self._runner_id,
             epoch=self._journal.epoch,
@@ -75,6 +90,7 @@ class Presence:
             written_at=utc_now(),
             engine_version=self._watch.version,
             unsettled=self._commands.unsettled(),
+            ttl_seconds=self._handover_seconds if leaves else LEASES_A_TTL * self._lease_seconds,
             leaves=leaves,
         )
 

@@ -1,6 +1,7 @@
 """What an earlier life of this runner left behind, and what becomes of it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -27,13 +28,13 @@ class Leftover:
     was_started: bool
 
 
-async def find_leftovers(around: Surroundings) -> list[Leftover]:
+async def find_leftovers(around: Surroundings, is_strange: Callable[[Found], Awaitable[bool]]) -> list[Leftover]:
     """Clear away what has ended, and containers that no claim owns; return what is to be taken up or still to be run.
 
-    It waits for the engine as long as that takes.
+    It waits for the engine as long as that takes. A container that ``is_strange`` is neither taken up nor removed.
     """
     claims = {container_name(*claimed.key): claimed for claimed in await around.journal.claims()}
-    containers = {found.name: found for found in await _find_ours(around.engine)}
+    containers = {found.name: found for found in await _find_ours(around.engine) if not await is_strange(found)}
     strays = containers.keys() - claims.keys()
     ended = {name for name, claimed in claims.items() if claimed.state is ClaimState.ENDED}
     started = {name for name in claims.keys() - ended if _was_started(claims[name], containers.get(name))}

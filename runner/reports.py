@@ -7,9 +7,40 @@ from runner.identity import Identity
 from runner.journal import Claimed, Report
 from runner.output import Piece
 from schemas.attempts import ending_event
-from schemas.events import Ended, ExecutionEvent, OutputChunk, OutputEvent, Phase, Progress, ProgressEvent, Running
+from schemas.events import (
+    AttemptEnded,
+    Ended,
+    ExecutionEvent,
+    LateResult,
+    LateResultEvent,
+    OutputChunk,
+    OutputEvent,
+    Phase,
+    Progress,
+    ProgressEvent,
+    Running,
+)
+from schemas.ids import routable_program_id
 from schemas.output import StreamSummary
 from schemas.retries import NEVER, Retry
+
+
+def late_result(identity: Identity, attempt: Claimed | Ended | AttemptEnded, *, happened_at: datetime) -> Report:
+    """What became of an attempt whose runner had been given up: its ending, or that it was stopped therefore."""
+    ended = None if isinstance(attempt, Claimed) else attempt
+    program_id = attempt.program_id
+    if isinstance(attempt, Claimed):
+        program_id = program_id or routable_program_id(attempt.command.program_id)
+    fact = LateResult(
+        execution_id=attempt.execution_id,
+        program_id=program_id,
+        attempt=attempt.attempt,
+        runner_id=identity.runner_id,
+        outcome=ended and ended.status,
+        exit_code=ended and ended.exit_code,
+        happened_at=happened_at,
+    )
+    return Report.of(LateResultEvent.of(fact, source=identity.source))
 
 
 class Reports:

@@ -10,8 +10,8 @@ from pathlib import Path
 import structlog
 
 from bus.backoff import Backoff
-from bus.errors import BusUnavailable
-from bus.messages import Claim, Decision, Source
+from bus.errors import BusUnavailable, Fenced
+from bus.messages import LEASE_SECONDS, LEASES_A_TTL, Claim, Decision, Source
 from bus.ports import Bus, Delivery
 from runner.answers import Answers
 from runner.cancels import Cancels
@@ -22,12 +22,14 @@ from runner.execution import Execution, Fate
 from runner.free_space import FreeSpace
 from runner.identity import Identity
 from runner.journal import Claimed, Journal
+from runner.membership import Membership
 from runner.outbox import Outbox
 from runner.ports import Catalogues
-from runner.presence import Presence
+from runner.presence import HANDOVER_SECONDS, Presence
 from runner.reclaims import Reclaims
 from runner.recovery import find_leftovers
 from runner.slots import Slots
+from runner.standing import Standing
 from runner.surroundings import Surroundings
 from runner.waiting import cancel, unless
 from schemas.commands import ExecuteProgram, digest_of, parse_execute, parse_retry
@@ -63,19 +65,24 @@ class Runner:
         out_of_bounds: tuple[Path, ...] = (),
         ca_bundle: Path | None = None,
         free_space: FreeSpace | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+        handover_seconds: float = HANDOVER_SECONDS,
     ) -> None:
         """``host_project_dir`` is the project's folder as the engine's host sees it, where that differs; no program's folder
         may hold a path ``out_of_bounds``; ``ca_bundle`` has the CA certificates that programs shall trust;
-        without ``free_space`` nobody looks whether the disk has room.
+        without ``free_space`` nobody looks whether the disk has room; ``lease_seconds`` is how far apart leases are, and
+        ``handover_seconds`` for how long the runner may be away after a stop before what it left running counts as lost.
         """
         self._bus = bus
         self._catalogues = catalogues
         self._engine = engine
         self._journal = journal
         self._pool = pool
+        self._standing = Standing(bus.epochs, journal, ttl_seconds=LEASES_A_TTL * lease_seconds)
         self._surroundings = Surroundings(
             engine=engine,
             journal=journal,
+            standing=self._standing,
             catalogues=catalogues,
             identity=identity,
             host_project_dir=host_project_dir,
@@ -85,16 +92,20 @@ class Runner:
         self._slots = Slots(lambda: catalogues.current.settings.max_concurrent_executions)
         self._watch = EngineWatch(engine)
         self._free_space = free_space
-        self._outbox = Outbox(journal, bus.streams)
+        self._outbox = Outbox(journal, bus.streams, may_tell=self._standing.sure)
         self._presence = Presence(
             bus.leases,
             commands=bus.commands,
             catalogues=catalogues,
             journal=journal,
             watch=self._watch,
+            standing=self._standing,
             runner_id=identity.runner_id,
             pool=pool,
+            lease_seconds=lease_seconds,
+            handover_seconds=handover_seconds,
         )
+        self._membership = Membership(bus, self._surroundings, lease=self._presence.lease, abandon=self._abandon)
         self._answering = partial(bus.questions.answer, identity.runner_id, Answers(engine).answer)
         self._lives: dict[asyncio.Task[None], Execution] = {}
         self._cancels = Cancels(bus.decisions, self._lives.values)
@@ -124,25 +135,34 @@ class Runner:
         Cancelling it is like a crash: programs go on running, and the next life takes them up.
 
         Raises:
-            ExceptionGroup: one of its own tasks died; the journal has everything that the next life must know.
+            ExceptionGroup: one of its own tasks died; the journal has everything that the next life must know. With a
+                :class:`runner.errors.RunnerIdTaken` or a :class:`runner.errors.Displaced` in it, another process is in the way.
         """
         self._finished.clear()
         try:
             async with asyncio.TaskGroup() as group:
+                presence = group.create_task(self._presence.run(), name="keep the lease")
                 helpers = [
                     group.create_task(self._watch.run(), name="watch the engine"),
                     group.create_task(self._outbox.run(), name="tell what is in the outbox"),
-                    group.create_task(self._presence.run(), name="keep the lease"),
-                    group.create_task(self._answering(), name="answer questions"),
+                    group.create_task(self._standing.run(), name="know that the epoch is not over"),
                     group.create_task(self._cancels.run(), name="hear of cancels"),
                     group.create_task(self._reclaims.run(), name="claim again after a gap"),
                 ]
                 try:
+                    await unless(self._stopping, self._membership.enter())
+                    helpers += [
+                        group.create_task(self._membership.run(), name="hear of fences"),
+                        group.create_task(self._membership.watch_for_a_copy(), name="watch for a copy"),
+                        group.create_task(self._answering(), name="answer questions"),
+                    ]
                     await self._recover(group)
                     await self._consume(group)
                 except Interrupted:
                     pass  # asked to stop while it waited for something
                 await self._wind_down()
+                # In this order: a usual lease after the last one would take the time of the hand-over back.
+                await cancel(presence)
                 await self._presence.leave()
                 await cancel(*helpers)
         finally:
@@ -161,7 +181,7 @@ class Runner:
 
     async def _recover(self, group: asyncio.TaskGroup) -> None:
         await unless(self._stopping, self._watch.available.wait())
-        leftovers = await unless(self._stopping, find_leftovers(self._surroundings))
+        leftovers = await unless(self._stopping, find_leftovers(self._surroundings, self._membership.disown))
         # What runs, runs, whatever the limit says now.
         for leftover in sorted(leftovers, key=lambda leftover: not leftover.was_started):
             life = Execution(leftover.claimed, self._surroundings, container_may_exist=leftover.has_container)
@@ -169,9 +189,7 @@ class Runner:
                 self._begin(life, group, taken_up=True)
                 continue
             await self._wait_for_slot(life)
-            if await self._is_ours(leftover.claimed):
-                self._begin(life, group)
-            else:
+            if not await self._is_still_ours(leftover.claimed) or not self._begin(life, group):
                 await life.clean_up()
 
     async def _wait_for_slot(self, life: Execution) -> None:
@@ -263,13 +281,34 @@ class Runner:
             # The claim may have been published: the journal remembers it, and the next life asks for the decision.
             await self._settle(delivery.give_back(), "give back")
             raise
+        except Fenced:
+            log.info("claim is void", action="claim_void", execution_id=execution_id, epoch=claimed.epoch)
+            await self._until_renewed(claimed.epoch, delivery)
+            await self._handle(delivery, group)
+            return
         if ours:
             await self._settle(delivery.done(), "acknowledge")
-            self._begin(Execution(claimed, self._surroundings), group)
+            if not self._begin(Execution(claimed, self._surroundings), group):
+                await self._journal.forget(claimed)
         else:
             log.info("command is another runner's, or cancelled", action="command_dropped", execution_id=execution_id)
             await self._settle(delivery.done(), "acknowledge")
             await self._journal.forget(claimed)
+
+    async def _until_renewed(self, epoch: str, delivery: Delivery) -> None:
+        """Wait until there is a new epoch to claim under, with the delivery still held."""
+        try:
+            await unless(self._stopping, self._standing.until_renewed(epoch))
+        except Interrupted:
+            await self._settle(delivery.give_back(), "give back")
+            raise
+
+    async def _is_still_ours(self, claimed: Claimed) -> bool:
+        """Whether a claim of an earlier life is to be run; not where its epoch is over."""
+        try:
+            return await self._is_ours(claimed)
+        except Fenced:
+            return False
 
     async def _is_ours(self, claimed: Claimed) -> bool:
         decision = await unless(self._stopping, self._decide(claimed))
@@ -280,7 +319,7 @@ class Runner:
         claim = Claim(
             execution_id=claimed.execution_id,
             attempt=claimed.attempt,
-            epoch=self._journal.epoch,
+            epoch=claimed.epoch,
             nonce=claimed.nonce,
             digest=claimed.digest,
         )
@@ -306,11 +345,19 @@ class Runner:
 
     # Running them
 
-    def _begin(self, life: Execution, group: asyncio.TaskGroup, *, taken_up: bool = False) -> None:
+    def _begin(self, life: Execution, group: asyncio.TaskGroup, *, taken_up: bool = False) -> bool:
+        """Begin to live it; false where its epoch is over, and there is nothing to be begun."""
+        if self._standing.is_over(life.epoch):
+            return False
         self._slots.take()
         task = group.create_task(self._live(life, taken_up=taken_up), name=f"execution {life.name}")
         self._lives[task] = life
         task.add_done_callback(self._lives.pop)
+        return True
+
+    async def _abandon(self) -> None:
+        """Let go of everything in hand at once, as if this process had died."""
+        await cancel(*self._lives)
 
     async def _live(self, life: Execution, *, taken_up: bool) -> None:
         try:
@@ -319,7 +366,7 @@ class Runner:
             fate = await (life.go_on() if taken_up else life.run())
         finally:
             self._slots.give_back()
-        if fate is Fate.ENDED:
+        if fate in (Fate.ENDED, Fate.LOST):
             await life.clean_up()
 
     async def _wind_down(self) -> None:

@@ -35,6 +35,8 @@ class Outcome:
 class Witness:
     """Who must know, before it goes on, what happens. Each returns once that is on disk."""
 
+    #: A step is to be begun: returns once it may be, and raises where it may not.
+    may_begin: Callable[[], Awaitable[None]]
     #: The course has changed: a step is about to be ordered, or to be stopped.
     course: Callable[[Course], Awaitable[None]]
     #: The first step was started.
@@ -174,6 +176,7 @@ class StepByStep:
         if self._course.steps:
             found = await self._surely(lambda: self._engine.find(self._container.name))
             start_before = NEVER if found is None else found.last_start
+        await self._witness.may_begin()
         self._course = self._course.begin(step, start_before=start_before, written_before=self._container.written)
         await self._witness.course(self._course)
         return self._course.current

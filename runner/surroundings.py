@@ -7,6 +7,7 @@ from runner.engine import Engine
 from runner.identity import Identity
 from runner.journal import Journal
 from runner.ports import Catalogues
+from runner.standing import Standing
 
 #: Seconds that an execution whose program was not started yet waits for Docker to come back.
 _PATIENCE_SECONDS = 60.0
@@ -18,6 +19,7 @@ class Surroundings:
 
     engine: Engine
     journal: Journal
+    standing: Standing
     catalogues: Catalogues
     identity: Identity
     #: The project's folder as the engine's host sees it; ``None`` where that is how this process sees it.

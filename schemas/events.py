@@ -24,6 +24,8 @@ CLEANUP_KEY = "execution.cleanup.hub"
 PROGRESS_KEYS = "execution.progress."
 #: How the keys of attempts that another one follows begin; nor is one called so.
 ATTEMPT_ENDED_KEYS = "execution.attempt_ended."
+#: How the keys of late results begin; nor is one called so.
+LATE_RESULT_KEYS = "execution.late_result."
 
 ExecutionId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
@@ -149,6 +151,17 @@ class Progress(_Fact):
     message: str = Field(max_length=MAX_PROGRESS)
     percent: int | None = Field(default=None, ge=0, le=100)
     #: Rises from step to step of one attempt, over restarts of its runner too.
+    happened_at: Time
+
+
+class LateResult(_Fact):
+    """What became of an attempt that had been given up with its runner. It changes nothing: the execution has ended before."""
+
+    runner_id: str
+    #: As what the program ended by itself; ``None`` where it was stopped when its runner learned that it had been given up.
+    outcome: Status | None = None
+    exit_code: int | None = Field(default=None, ge=-_MAX_INT, le=_MAX_INT)
+    #: When the runner learned of it.
     happened_at: Time
 
 
@@ -307,6 +320,29 @@ class AttemptEndedEvent(_CloudEvent):
         return f"{ATTEMPT_ENDED_KEYS}{self.data.program_id}"
 
 
+class LateResultEvent(_CloudEvent):
+    """What became of an attempt after it had been given up, as subscribers receive it."""
+
+    data: LateResult
+
+    @classmethod
+    def of(cls, late: LateResult, *, source: str) -> Self:
+        """The event of one late result."""
+        return cls(
+            id=f"{late.execution_id}:{late.attempt}:late",
+            source=source,
+            type=f"{_TYPE_PREFIX}.late_result.v1",
+            subject=late.execution_id,
+            time=late.happened_at,
+            data=late,
+        )
+
+    @property
+    def routing_key(self) -> str:
+        """``execution.late_result.<program_id>``."""
+        return f"{LATE_RESULT_KEYS}{self.data.program_id}"
+
+
 class OutputEvent(_CloudEvent):
     """A piece of output, as subscribers receive it."""
 
@@ -333,6 +369,7 @@ _EXECUTION_EVENT: TypeAdapter[ExecutionEvent] = TypeAdapter(ExecutionEvent)
 _CLEANUP_EVENT: TypeAdapter[CleanupEvent] = TypeAdapter(CleanupEvent)
 _PROGRESS_EVENT: TypeAdapter[ProgressEvent] = TypeAdapter(ProgressEvent)
 _ATTEMPT_ENDED_EVENT: TypeAdapter[AttemptEndedEvent] = TypeAdapter(AttemptEndedEvent)
+_LATE_RESULT_EVENT: TypeAdapter[LateResultEvent] = TypeAdapter(LateResultEvent)
 _OUTPUT_EVENT: TypeAdapter[OutputEvent] = TypeAdapter(OutputEvent)
 
 
@@ -381,6 +418,21 @@ def parse_attempt_ended(body: bytes) -> AttemptEndedEvent:
     except (ValidationError, ValueError) as error:
         raise MalformedEvent(f"the record is not the end of an attempt: {type(error).__name__}") from error
     if event != AttemptEndedEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
+        raise MalformedEvent("the event's envelope and its data disagree")
+    return event
+
+
+def parse_late_result(body: bytes) -> LateResultEvent:
+    """The late result in one record.
+
+    Raises:
+        MalformedEvent: it is not a CloudEvent of a late result, or its envelope and its data disagree.
+    """
+    try:
+        event = _LATE_RESULT_EVENT.validate_json(body)
+    except (ValidationError, ValueError) as error:
+        raise MalformedEvent(f"the record is not a late result: {type(error).__name__}") from error
+    if event != LateResultEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
         raise MalformedEvent("the event's envelope and its data disagree")
     return event
 

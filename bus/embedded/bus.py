@@ -11,6 +11,7 @@ from bus.embedded.announcements import EmbeddedAnnouncements
 from bus.embedded.commands import EmbeddedCommands
 from bus.embedded.dead_letters import EmbeddedDeadLetters
 from bus.embedded.decisions import EmbeddedDecisions
+from bus.embedded.epochs import EmbeddedEpochs
 from bus.embedded.leases import EmbeddedLeases
 from bus.embedded.questions import EmbeddedQuestions
 from bus.embedded.store import Store
@@ -49,6 +50,7 @@ class EmbeddedBus:
             self._store, tides[StreamName.LOG], self._dead_letters, ttl_seconds=command_ttl_seconds
         )
         self._decisions = EmbeddedDecisions(self._store)
+        self._epochs = EmbeddedEpochs(self._store)
         self._streams = EmbeddedStreams(self._store, tides)
         self._announcements = EmbeddedAnnouncements(self._store)
         self._leases = EmbeddedLeases()
@@ -65,6 +67,11 @@ class EmbeddedBus:
     def decisions(self) -> EmbeddedDecisions:
         """Who runs what."""
         return self._decisions
+
+    @property
+    def epochs(self) -> EmbeddedEpochs:
+        """Which journals may claim."""
+        return self._epochs
 
     @property
     def streams(self) -> EmbeddedStreams:
@@ -126,6 +133,7 @@ class EmbeddedBus:
                 self._keepers = []
             self._commands.close()
             self._decisions.close()
+            self._epochs.close()
             self._announcements.close()
             self._leases.close()
             self._questions.close()

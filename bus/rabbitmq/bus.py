@@ -13,10 +13,12 @@ from bus.rabbitmq.connection import Link
 from bus.rabbitmq.dead_letters import RabbitDeadLetters
 from bus.rabbitmq.decisions import RabbitDecisions
 from bus.rabbitmq.declaration import declare_all
+from bus.rabbitmq.epochs import RabbitEpochs
 from bus.rabbitmq.leases import RabbitLeases
 from bus.rabbitmq.publisher import Publisher
 from bus.rabbitmq.questions import RabbitQuestions
 from bus.rabbitmq.streams import RabbitStreams
+from bus.rabbitmq.tail import ControlTail
 
 #: File in the state directory with what the control stream has decided so far; it may be deleted at any time.
 CLAIMS_FILE = "claims.db"
@@ -38,7 +40,9 @@ class RabbitBus:
         self._consuming = Link(url, name=f"{name} consumer")
         self._publisher = Publisher(self._publishing)
         self._commands = RabbitCommands(self._consuming, self._publisher)
-        self._decisions = RabbitDecisions(self._consuming, self._publisher, state_dir / CLAIMS_FILE)
+        self._tail = ControlTail(self._consuming, self._publisher, state_dir / CLAIMS_FILE)
+        self._decisions = RabbitDecisions(self._tail)
+        self._epochs = RabbitEpochs(self._tail)
         self._streams = RabbitStreams(self._consuming, self._publisher)
         self._leases = RabbitLeases(self._consuming, self._publisher)
         self._questions = RabbitQuestions(self._consuming, self._publisher)
@@ -54,6 +58,11 @@ class RabbitBus:
     def decisions(self) -> RabbitDecisions:
         """Who runs what."""
         return self._decisions
+
+    @property
+    def epochs(self) -> RabbitEpochs:
+        """Which journals may claim."""
+        return self._epochs
 
     @property
     def streams(self) -> RabbitStreams:
@@ -84,7 +93,7 @@ class RabbitBus:
     def state(self) -> BusState:
         """How the bus is now."""
         lost = self._publishing.problem or self._consuming.problem
-        return BusState(connected=lost is None, problem=lost or self._publisher.problem or self._decisions.problem)
+        return BusState(connected=lost is None, problem=lost or self._publisher.problem or self._tail.problem)
 
     async def open(self, pools: frozenset[str]) -> None:
         """Connect and declare."""
@@ -103,14 +112,14 @@ class RabbitBus:
                 self._pools -= new
                 raise
             await self._consuming.open()
-            await self._decisions.open()
+            await self._tail.open()
 
     async def close(self) -> None:
         """Stop consuming, and disconnect."""
         self._closing.set()
         async with self._opening:
             await self._commands.close()
-            await self._decisions.close()
+            await self._tail.close()
             await self._publishing.close()
             await self._consuming.close()
             await self._publisher.close()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import structlog
 
-from bus import decision_table
-from bus.messages import Decision, End, Position, Proposal
+from bus import decision_table, epoch_table
+from bus.messages import Claim, Decision, End, Epoch, Fence, Hello, Position, Proposal
 
 log = structlog.get_logger()
 
@@ -36,11 +36,14 @@ class Claims:
         row = self._database.execute("SELECT stream_offset, message_id FROM place").fetchone()
         return None if row is None else Position(*row)
 
-    def apply(self, proposals: Sequence[Proposal], position: Position) -> int:
-        """Take proposals in the order of the stream, up to a position; the sequence number of the newest decision."""
+    def apply(self, records: Sequence[Proposal | Fence | Hello], position: Position) -> int:
+        """Take records in the order of the stream, up to a position; the sequence number of the newest decision."""
         with self._database:
-            for proposal in proposals:
-                decision_table.apply(self._database, proposal)
+            for record in records:
+                if isinstance(record, Fence | Hello):
+                    epoch_table.apply(self._database, record)
+                else:
+                    decision_table.apply(self._database, record)
             self._database.execute(
                 "INSERT OR REPLACE INTO place (only, stream_offset, message_id) VALUES (1, ?, ?)",
                 (position.offset, position.message_id),
@@ -50,15 +53,19 @@ class Claims:
     def clear(self) -> None:
         """Forget everything: the stream will be read from its first record."""
         with self._database:
-            self._database.execute("DELETE FROM decisions")
-            self._database.execute("DELETE FROM place")
+            for table in ("decisions", "epochs", "fences", "place"):
+                self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - the tables are ours
 
     def find(self, execution_id: str, attempt: int) -> Decision | None:
         """The decision for an attempt."""
         return decision_table.find(self._database, execution_id, attempt)
 
     def answer(self, proposal: Proposal) -> Decision | None:
-        """What to tell who proposed this; ``None`` where it is not decided yet."""
+        """What to tell who proposed this; ``None`` where it is not decided yet.
+
+        Raises:
+            Fenced: its epoch is over, so it will never decide anything.
+        """
         return decision_table.answer(self._database, proposal)
 
     def after(self, sequence: int, limit: int) -> list[tuple[int, Decision]]:
@@ -72,6 +79,22 @@ class Claims:
     def ends_after(self, sequence: int, limit: int) -> list[tuple[int, End]]:
         """Ends after a sequence number."""
         return decision_table.ends_after(self._database, sequence, limit)
+
+    def is_fenced(self, epoch: str) -> bool:
+        """Whether an epoch is over."""
+        return epoch_table.is_fenced(self._database, epoch)
+
+    def fences_after(self, number: int, limit: int) -> list[tuple[int, str]]:
+        """Epochs that are over, after a number."""
+        return epoch_table.fences_after(self._database, number, limit)
+
+    def with_claims(self) -> list[Epoch]:
+        """Every epoch that attempts were claimed under."""
+        return epoch_table.with_claims(self._database)
+
+    def claims_of(self, epoch: str, after: int, limit: int) -> list[tuple[int, Claim]]:
+        """The newest claims of executions that were made under an epoch."""
+        return epoch_table.claims_of(self._database, epoch, after, limit)
 
     def last_sequence(self) -> int:
         """Sequence number of the newest decision."""

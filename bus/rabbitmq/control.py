@@ -6,7 +6,7 @@ from aiormq.abc import DeliveredMessage
 from pydantic import TypeAdapter, ValidationError
 
 from bus import topology
-from bus.messages import CANCELLED, Claim, End, Message, Proposal
+from bus.messages import CANCELLED, Claim, End, Fence, Hello, Message, Proposal
 from schemas.ids import execution_id_of
 
 #: More attempts than anybody makes, and a number that every database holds.
@@ -30,7 +30,21 @@ class _Cancel:
     requested_by: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """It says nothing. Who writes one and reads it back has read all that was there before."""
+
+    #: Random.
+    nonce: str
+
+
+#: What stands in the control stream.
+ControlRecord = Proposal | Fence | Hello | Mark
+
 _CLAIM = TypeAdapter(Claim)
+_FENCE = TypeAdapter(Fence)
+_HELLO = TypeAdapter(Hello)
+_MARK = TypeAdapter(Mark)
 _END = TypeAdapter(End)
 _CANCEL = TypeAdapter(_Cancel)
 
@@ -39,30 +53,57 @@ class MalformedRecord(ValueError):
     """A record of the control stream can't be understood."""
 
 
-def route_of(proposal: Proposal) -> tuple[str, str]:
-    """Exchange and key to publish a proposal with."""
-    if isinstance(proposal, Claim):
-        return topology.REPORTS, topology.CLAIM_KEY
-    if proposal.reason == CANCELLED:
-        return topology.COMMANDS, topology.CANCEL_KEY
-    return topology.REPORTS, topology.END_KEY
+def route_of(record: ControlRecord) -> tuple[str, str]:
+    """Exchange and key to publish a record with."""
+    match record:
+        case Claim():
+            return topology.REPORTS, topology.CLAIM_KEY
+        case End(reason=reason) if reason == CANCELLED:
+            return topology.COMMANDS, topology.CANCEL_KEY
+        case End():
+            return topology.REPORTS, topology.END_KEY
+        case Fence():
+            return topology.REPORTS, topology.FENCE_KEY
+        case Hello():
+            return topology.REPORTS, topology.HELLO_KEY
+        case Mark():
+            return topology.REPORTS, topology.MARK_KEY
 
 
-def to_message(proposal: Proposal) -> Message:
-    """The record of a proposal. The same proposal has the same message id."""
-    if isinstance(proposal, Claim):
-        return Message(id=f"{proposal.execution_id}:{proposal.attempt}:{proposal.nonce}", body=_CLAIM.dump_json(proposal))
-    body = _END.dump_json(proposal)
-    if proposal.reason == CANCELLED:
-        body = _CANCEL.dump_json(_Cancel(proposal.execution_id, proposal.why, proposal.requested_by))
-    return Message(id=f"{proposal.execution_id}:{proposal.reason}", body=body)
+def to_message(record: ControlRecord) -> Message:
+    """A record as it is published. The same one has the same message id."""
+    match record:
+        case Claim():
+            return Message(id=f"{record.execution_id}:{record.attempt}:{record.nonce}", body=_CLAIM.dump_json(record))
+        case Fence():
+            return Message(id=name_of(record), body=_FENCE.dump_json(record))
+        case Hello():
+            return Message(id=name_of(record), body=_HELLO.dump_json(record))
+        case Mark():
+            return Message(id=name_of(record), body=_MARK.dump_json(record))
+    body = _END.dump_json(record)
+    if record.reason == CANCELLED:
+        body = _CANCEL.dump_json(_Cancel(record.execution_id, record.why, record.requested_by))
+    return Message(id=f"{record.execution_id}:{record.reason}", body=body)
 
 
-def parse(record: DeliveredMessage) -> Proposal | None:
-    """The proposal in a record; ``None`` for kinds of records that propose nothing.
+def name_of(record: ControlRecord) -> str:
+    """What who waits for news of it waits for: all that is proposed for one execution has one name."""
+    match record:
+        case Fence(epoch=epoch):
+            return f"fence:{epoch}"
+        case Hello(epoch=epoch, process=process):
+            return f"hello:{epoch}:{process}"
+        case Mark(nonce=nonce):
+            return f"mark:{nonce}"
+    return record.execution_id
+
+
+def parse(record: DeliveredMessage) -> ControlRecord | None:
+    """What a record says; ``None`` for kinds of records that are not known.
 
     Raises:
-        MalformedRecord: it should be a proposal and is none.
+        MalformedRecord: it should say something and does not.
     """
     try:
         match (record.exchange, record.routing_key):
@@ -75,6 +116,12 @@ def parse(record: DeliveredMessage) -> Proposal | None:
                 return _END.validate_json(record.body, strict=True)
             case (topology.COMMANDS, topology.CANCEL_KEY):
                 return _end(_CANCEL.validate_json(record.body, strict=True))
+            case (topology.REPORTS, topology.FENCE_KEY):
+                return _FENCE.validate_json(record.body, strict=True)
+            case (topology.REPORTS, topology.HELLO_KEY):
+                return _HELLO.validate_json(record.body, strict=True)
+            case (topology.REPORTS, topology.MARK_KEY):
+                return _MARK.validate_json(record.body, strict=True)
         return None
     except ValidationError as error:
         raise MalformedRecord(f"{error.error_count()} mistakes in the body") from error

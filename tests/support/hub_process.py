@@ -105,6 +105,10 @@ class HubProcess:
         if (process := self._processes.get(part)) is not None:
             process.send_signal(number)
 
+    def wait(self, part: str, *, within_seconds: float = 30.0) -> int:
+        """The exit status of one part that ends by itself."""
+        return self._processes[part].wait(timeout=within_seconds)
+
     def kill(self) -> None:
         """``kill -9`` every part."""
         self._end(signal.SIGKILL)

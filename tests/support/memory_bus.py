@@ -5,12 +5,12 @@ The RabbitMQ and SQLite buses have a suite of their own; this one is for tests o
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from bus.embedded.leases import EmbeddedLeases
 from bus.embedded.questions import EmbeddedQuestions
-from bus.errors import BusUnavailable, StreamGap
+from bus.errors import BusUnavailable, Fenced, StreamGap
 from bus.messages import (
     CANCELLED,
     Batch,
@@ -18,6 +18,8 @@ from bus.messages import (
     Claim,
     Decision,
     End,
+    Epoch,
+    Hello,
     Lease,
     Message,
     Position,
@@ -26,7 +28,7 @@ from bus.messages import (
     Source,
     StreamName,
 )
-from bus.ports import Announcements, Commands, DeadLetters, Decisions, Delivery, Leases, Questions, Streams
+from bus.ports import Announcements, Commands, DeadLetters, Decisions, Delivery, Epochs, Leases, Questions, Streams
 
 
 @dataclass
@@ -153,6 +155,8 @@ class MemoryDecisions:
         name_of_attempt = (proposal.execution_id, proposal.attempt)
         if name_of_attempt not in self.made and proposal.execution_id in self.ended:
             return self.ended[proposal.execution_id]
+        if name_of_attempt not in self.made and proposal.epoch in self.bus.epochs_.fenced:
+            raise Fenced(proposal.epoch)
         return self.made.setdefault(name_of_attempt, proposal)
 
     async def decision_for(self, execution_id: str, attempt: int) -> Decision | None:
@@ -192,6 +196,71 @@ class MemoryDecisions:
                 yield end
             if seen == len(self.first_ends):
                 await news.wait()
+
+
+@dataclass
+class MemoryEpochs:
+    """Fences that tests write, and hellos."""
+
+    bus: "MemoryBus"
+    hellos: list[Hello] = field(default_factory=list)
+    fenced: list[str] = field(default_factory=list)
+    times_caught_up: int = 0
+    is_displaced: asyncio.Event = field(default_factory=asyncio.Event)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def hello(self, hello: Hello) -> None:
+        """Remember it."""
+        self.bus.check()
+        self.hellos.append(hello)
+        if hello.epoch in self.fenced:
+            raise Fenced(hello.epoch)
+
+    async def displaced(self) -> None:
+        """Wait for the test to say so."""
+        await self.is_displaced.wait()
+
+    async def catch_up(self) -> None:
+        """All is known."""
+        self.bus.check()
+        self.times_caught_up += 1
+
+    async def fence(self, epoch: str) -> None:
+        """Fence, once."""
+        if epoch not in self.fenced:
+            self.fenced.append(epoch)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def is_fenced(self, epoch: str) -> bool:
+        """Whether it was."""
+        return epoch in self.fenced
+
+    async def fences(self) -> AsyncIterator[str]:
+        """All of them, then new ones."""
+        seen = 0
+        while True:
+            news = self._news
+            for epoch in self.fenced[seen:]:
+                seen += 1
+                yield epoch
+            if seen == len(self.fenced):
+                await news.wait()
+
+    async def with_claims(self) -> Sequence[Epoch]:
+        """Those of the decisions."""
+        claims = [decision for decision in self.bus.decisions_.made.values() if isinstance(decision, Claim)]
+        return [
+            Epoch(epoch=epoch, runner_id=None, is_fenced=epoch in self.fenced, last_claim=len(claims))
+            for epoch in sorted({claim.epoch for claim in claims})
+        ]
+
+    async def claims_of(self, epoch: str, after: int, limit: int) -> Sequence[tuple[int, Claim]]:
+        """Those of the decisions, in order."""
+        claims = [decision for decision in self.bus.decisions_.made.values() if isinstance(decision, Claim)]
+        newest = {claim.execution_id: claim.attempt for claim in sorted(claims, key=lambda claim: claim.attempt)}
+        numbered = [(number, claim) for number, claim in enumerate(claims, 1) if claim.attempt == newest[claim.execution_id]]
+        return [(number, claim) for number, claim in numbered if claim.epoch == epoch and number > after][:limit]
 
 
 @dataclass
@@ -250,12 +319,21 @@ class MemoryLeases(EmbeddedLeases):
         super().__init__()
         self.bus = bus
         self.kept: list[Lease] = []
+        #: Another runner of the same id, where there is one.
+        self.rival: Lease | None = None
+        self.times_asked = 0
 
     async def keep(self, lease: Lease) -> None:
         """Say that a runner is there."""
         self.bus.check()
         self.kept.append(lease)
         await super().keep(lease)
+
+    async def rival_of(self, lease: Lease) -> Lease | None:
+        """As the test says."""
+        await self.keep(lease)
+        self.times_asked += 1
+        return self.rival
 
 
 class MemoryBus:
@@ -265,6 +343,7 @@ class MemoryBus:
         self._away = False
         self.commands_ = MemoryCommands(self)
         self.decisions_ = MemoryDecisions(self)
+        self.epochs_ = MemoryEpochs(self)
         self.streams_ = MemoryStreams(self)
         self.leases_ = MemoryLeases(self)
         self.questions_ = EmbeddedQuestions()
@@ -293,6 +372,11 @@ class MemoryBus:
     def decisions(self) -> Decisions:
         """The port."""
         return self.decisions_
+
+    @property
+    def epochs(self) -> Epochs:
+        """The port."""
+        return self.epochs_
 
     @property
     def streams(self) -> Streams:

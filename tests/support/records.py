@@ -14,6 +14,8 @@ from schemas.events import (
     CleanupEvent,
     Ended,
     ExecutionEvent,
+    LateResult,
+    LateResultEvent,
     OutputChunk,
     OutputEvent,
     Phase,
@@ -117,6 +119,16 @@ def progressed(
         happened_at=NOON + timedelta(seconds=seconds),
     )
     event = ProgressEvent.of(step, source="/runner/r1")
+    return report(event.id, event.to_bytes(), key=key or event.routing_key)
+
+
+def late(execution_id: str, *, program: str = "prog", attempt: int = 1, key: str | None = None, **fields: Any) -> Record:
+    """The record of what a runner that had been given up said afterwards."""
+    fact = LateResult(
+        **{"execution_id": execution_id, "program_id": program, "attempt": attempt, "runner_id": "r1", "happened_at": NOON}
+        | fields
+    )
+    event = LateResultEvent.of(fact, source="/runner/r1")
     return report(event.id, event.to_bytes(), key=key or event.routing_key)
 
 

@@ -20,6 +20,7 @@ from runner.service import Runner
 from schemas.catalogue import Catalogue
 from schemas.events import (
     ATTEMPT_ENDED_KEYS,
+    LATE_RESULT_KEYS,
     PROGRESS_KEYS,
     AttemptEnded,
     Ended,
@@ -170,7 +171,8 @@ class Hub:
         events = [
             parse_event(record.message.body)
             for record in self.bus.streams_.records[BusStream.LOG]
-            if record.key.startswith("execution.") and not record.key.startswith((PROGRESS_KEYS, ATTEMPT_ENDED_KEYS))
+            if record.key.startswith("execution.")
+            and not record.key.startswith((PROGRESS_KEYS, ATTEMPT_ENDED_KEYS, LATE_RESULT_KEYS))
         ]
         return [event.data for event in events if event.subject == execution_id]
 

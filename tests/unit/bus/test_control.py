@@ -51,7 +51,7 @@ def test_a_claim_that_came_in_where_anybody_may_write_is_none() -> None:
 
 
 def test_kinds_of_later_versions_are_left_alone() -> None:
-    assert control.parse(record(b"?", topology.REPORTS, "control.fence")) is None
+    assert control.parse(record(b"?", topology.REPORTS, "control.something_newer")) is None
 
 
 def test_a_cancel_has_its_own_reason_whatever_its_body_says() -> None:

@@ -1,11 +1,12 @@
 """Asking the runners that live."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 
 import pytest
 
+from bus.attendance import Attendance
 from bus.errors import BusUnavailable
 from bus.messages import Lease
 from bus.ports import AnswerHandler
@@ -37,6 +38,14 @@ class FakeLeases:
 
     async def follow(self) -> None:
         """Not used by the fleet itself."""
+        raise NotImplementedError
+
+    async def rival_of(self, lease: Lease) -> Lease | None:
+        """Not used by the read side."""
+        raise NotImplementedError
+
+    def ticks(self, seconds: float) -> AsyncIterator[Attendance]:
+        """Not used by the read side."""
         raise NotImplementedError
 
     def live(self) -> list[Lease]:

@@ -15,12 +15,21 @@ from bus.messages import Record, Source
 from hub.fold import Folded, Transition, fold
 from hub.log_entries import Cleaned, Skip, understand_all
 from schemas.commands import digest_of, parse_execute
-from schemas.events import Ended, ExecutionEvent, Progress, ProgressEvent, Queued, Running, parse_event
+from schemas.events import (
+    Ended,
+    ExecutionEvent,
+    LateResultEvent,
+    Progress,
+    ProgressEvent,
+    Queued,
+    Running,
+    parse_event,
+)
 from schemas.executions import Execution
 from schemas.output import StreamSummary
 from schemas.reasons import Reason
 from schemas.status import Status
-from tests.support.records import NOON, asked, ended, numbered, progressed, report, running, told, uid
+from tests.support.records import NOON, asked, ended, late, numbered, progressed, report, running, told, uid
 
 ONE = uid(1)
 
@@ -322,7 +331,7 @@ def test_whatever_comes_a_status_only_moves_forward_and_ends_at_most_once(log: l
 
     for execution_id in IDS:
         mine = [transition for transition in transitions if transition.execution_id == execution_id]
-        facts = [transition.event.data for transition in mine]
+        facts = [transition.event.data for transition in mine if not isinstance(transition.event, LateResultEvent)]
         # A step leaves the status at queued, and is told in between only.
         reached = [Status.QUEUED if isinstance(fact, Progress) else fact.status for fact in facts]
         changes = [fact.status.rank for fact in facts if not isinstance(fact, Progress)]
@@ -395,3 +404,22 @@ def test_a_step_names_the_program_canonically() -> None:
 
     assert folded.rows[ONE].program_id == "canonical"
     assert isinstance(folded.transitions[-1].event, ProgressEvent)
+
+
+def test_a_late_result_is_told_and_changes_nothing_and_no_reply_comes_of_it() -> None:
+    folded = apply(asked(ONE, reply_to="reply.x"), told(ended(ONE, Status.FAILED)), late(ONE, outcome=Status.COMPLETED))
+    without = apply(asked(ONE, reply_to="reply.x"), told(ended(ONE, Status.FAILED)))
+    assert folded.rows == without.rows
+    *_, ending, after = folded.transitions
+    assert (ending.is_terminal, ending.reply_to) == (True, "reply.x")
+    assert (after.is_terminal, after.reply_to, after.event.id) == (False, None, f"{ONE}:1:late")
+    assert after.event.routing_key == "execution.late_result.prog"
+
+
+def test_a_late_result_of_what_nobody_asked_for_or_under_another_key_is_skipped() -> None:
+    assert apply(late(ONE)).skipped == {Skip.UNASKED: 1}
+    for record, why in (
+        (late(ONE, key="execution.late_result.other"), Skip.WRONG_KEY),
+        (report("x", b"{}", key="execution.late_result.prog"), Skip.MALFORMED_EVENT),
+    ):
+        assert apply(asked(ONE), record).skipped == {why: 1}

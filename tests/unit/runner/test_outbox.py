@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from bus.errors import Fenced
 from bus.messages import StreamName as BusStream
 from runner.journal import Claimed, Journal, Report
 from runner.outbox import Outbox
@@ -84,3 +85,30 @@ async def test_the_death_of_the_stream_is_not_kept_quiet(journal: Journal) -> No
 
     await eventually(done)
     assert isinstance(task.exception(), ExceptionGroup)
+
+
+async def test_what_was_read_before_the_epoch_ended_is_not_told_after_it(journal: Journal) -> None:
+    bus = MemoryBus()
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def may_tell(epoch: str) -> None:
+        asked.set()
+        await go_on.wait()
+        if epoch != journal.epoch:
+            raise Fenced(epoch)
+
+    outbox = Outbox(journal, bus.streams, may_tell=may_tell)
+    task = asyncio.create_task(outbox.run())
+    try:
+        claimed = await claim(journal)
+        await write(journal, claimed, 3)
+        await asyncio.wait_for(asked.wait(), 5)
+        late = Report(claimed.execution_id, BusStream.LOG, "execution.x.y", f"{claimed.execution_id}:late", b"{}")
+        await journal.renew(journal.epoch, late)
+        go_on.set()
+        assert await outbox.flushed(5)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert told(bus, claimed) == [late.message_id]
+    assert await journal.claims() == []

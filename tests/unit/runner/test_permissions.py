@@ -12,6 +12,7 @@ from runner.errors import CannotRun, EngineForbidden, EngineUnavailable
 from runner.execution import Execution, Fate
 from runner.identity import Identity
 from runner.program_files import gather
+from runner.standing import Standing
 from runner.surroundings import Surroundings
 from schemas.commands import ExecuteProgram
 from schemas.events import Ended, parse_event
@@ -88,7 +89,12 @@ async def test_v4_an_engine_that_stays_away_ends_what_was_about_to_start(hub: Hu
     async with hub.journal() as journal:
         claimed, _ = await journal.claim(new_execution_id(), 1, "digest", ExecuteProgram(program_id="example"))
         around = Surroundings(
-            engine=hub.engine, journal=journal, catalogues=hub.catalogues, identity=IDENTITY, patience_seconds=0
+            engine=hub.engine,
+            journal=journal,
+            standing=Standing(hub.bus.epochs, journal, ttl_seconds=30),
+            catalogues=hub.catalogues,
+            identity=IDENTITY,
+            patience_seconds=0,
         )
         hub.fake.away, hub.fake.forbidden = True, forbidden
         assert await Execution(claimed, around).run() is Fate.ENDED

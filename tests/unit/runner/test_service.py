@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bus.messages import Claim, End
+from runner.identity import Identity
 from schemas.catalogue import Catalogue
 from schemas.ids import execution_id_of, new_execution_id
 from schemas.reasons import Category, Reason
@@ -248,7 +249,7 @@ async def test_what_was_decided_otherwise_is_acknowledged_and_dropped(hub: Hub, 
 
 async def test_two_runners_on_one_bus_start_each_command_once_bus1(tmp_path: Path) -> None:
     one, other = make_hub(tmp_path / "1"), make_hub(tmp_path / "2")
-    other.bus = one.bus
+    other.bus, other.identity = one.bus, Identity("test-instance", "another")
     async with one.runner(), other.runner():
         ids = [new_execution_id() for _ in range(20)]
         for execution_id in ids * 2:

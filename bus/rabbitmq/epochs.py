@@ -1,0 +1,50 @@
+"""Epochs on RabbitMQ: hellos and fences in the order of the control stream, among the claims that they are about."""
+
+from collections.abc import AsyncIterator, Sequence
+from uuid import uuid4
+
+from bus.errors import Fenced
+from bus.messages import Claim, Epoch, Fence, Hello
+from bus.rabbitmq.control import Mark
+from bus.rabbitmq.tail import ControlTail
+
+
+class RabbitEpochs:
+    """Keeps the promises of :class:`bus.ports.Epochs`."""
+
+    def __init__(self, tail: ControlTail) -> None:
+        self._tail = tail
+
+    async def hello(self, hello: Hello) -> None:
+        """Say it, and read all that was said before."""
+        await self._tail.say_hello(hello)
+        if await self.is_fenced(hello.epoch):
+            raise Fenced(hello.epoch)
+
+    async def displaced(self) -> None:
+        """Wait for another process's later hello."""
+        await self._tail.displaced()
+
+    async def catch_up(self) -> None:
+        """Read up to a mark of our own."""
+        await self._tail.tell_and_read(Mark(nonce=str(uuid4())))
+
+    async def fence(self, epoch: str) -> None:
+        """Write the fence, unless there is one, and read it back."""
+        await self._tail.tell(Fence(epoch=epoch), lambda claims: claims.is_fenced(epoch) or None)
+
+    async def is_fenced(self, epoch: str) -> bool:
+        """Whether a fence was read."""
+        return await self._tail.ask(lambda claims: claims.is_fenced(epoch))
+
+    def fences(self) -> AsyncIterator[str]:
+        """Every fence that is known, then those that are read."""
+        return self._tail.rows(lambda claims: claims.fences_after, 0)
+
+    async def with_claims(self) -> Sequence[Epoch]:
+        """Every epoch that has claimed something, as far as it was read."""
+        return await self._tail.ask(lambda claims: claims.with_claims())
+
+    async def claims_of(self, epoch: str, after: int, limit: int) -> Sequence[tuple[int, Claim]]:
+        """What an epoch has claimed, as far as it was read."""
+        return await self._tail.ask(lambda claims: claims.claims_of(epoch, after, limit))
