@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -52,8 +53,8 @@ def _put(file: Path) -> None:
     with sqlite3.connect(file) as database:
         for body in BODIES:
             database.execute(
-                "INSERT INTO work (pool, message_id, body, content_type) VALUES ('default', ?, ?, 'text/plain')",
-                (str(uuid4()), body),
+                "INSERT INTO work (pool, queued_at, message_id, body, content_type) VALUES ('default', ?, ?, ?, 'text/plain')",
+                (time.time(), str(uuid4()), body),
             )
     database.close()
 
