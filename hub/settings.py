@@ -83,7 +83,7 @@ class HubSettings(BaseSettings):
     stop_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=5.0, validation_alias=_from("HUB_STOP_SECONDS"))
 
     #: Seconds between two leases of a runner, each good for six times as long. All processes of a fleet have the same.
-    lease_seconds: Annotated[float, Field(ge=0.5, le=60)] = Field(
+    lease_seconds: Annotated[float, Field(ge=0.5, le=15)] = Field(
         default=LEASE_SECONDS, validation_alias=_from("HUB_LEASE_SECONDS")
     )
     #: Seconds that a runner which was stopped may be away before what it left running counts as lost.

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from bus.backoff import Backoff
-from bus.errors import BusUnavailable
+from bus.errors import BusUnavailable, Fenced
 from bus.messages import Claim, Decision
 from bus.ports import Decisions
 from runner.journal import Claimed, ClaimState, Journal
@@ -41,7 +41,10 @@ class Reclaims:
         unfinished = [claimed for claimed in await self._journal.claims() if claimed.state is not ClaimState.ENDED]
         log.warning("the record of decisions has a gap", action="claimed_again", executions=len(unfinished))
         for claimed in unfinished:
-            decision = await self._decide(claimed)
+            try:
+                decision = await self._decide(claimed)
+            except Fenced:
+                return  # its end clears all of them away
             if not isinstance(decision, Claim) or decision.nonce != claimed.nonce:
                 # It goes on all the same: what it has begun is begun, and of two endings the first one counts.
                 log.error("somebody else has it too now", action="claimed_twice", execution_id=claimed.execution_id)

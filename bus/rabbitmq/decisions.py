@@ -33,10 +33,10 @@ class RabbitDecisions:
         """The first end as far as it was read."""
         return await self._tail.ask(lambda claims: claims.end_of(execution_id))
 
-    def ends(self) -> AsyncIterator[End]:
-        """Every end that is known, then those that are read."""
-        return self._tail.rows(lambda claims: claims.ends_after, 0)
-
     def gaps(self) -> AsyncIterator[None]:
         """Each gap in the control stream, from now on."""
         return self._tail.gaps()
+
+    def ends(self) -> AsyncIterator[End]:
+        """Every end that is known, then those that are read."""
+        return self._tail.rows(lambda claims: claims.ends_after, 0)

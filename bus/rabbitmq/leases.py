@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from uuid import uuid4
 
 import structlog
@@ -69,7 +69,10 @@ class _Namesakes:
         finally:
             news.cancel()
         if reading.done():
-            reading.result()
+            try:
+                reading.result()
+            except StreamGap as error:
+                raise BusUnavailable(f"leases can't be read now: {error}") from error
 
 
 class _Holding:
@@ -147,14 +150,12 @@ class RabbitLeases:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _read_namesakes(self, namesakes: "_Namesakes") -> None:
-        while True:
-            reader = StreamReader(self._consuming, topology.LEASES, None, start=_START, prefetch=_PREFETCH)
-            with suppress(StreamGap):  # not the stream it was: who lives writes there now
-                async with aclosing(reader.batches()) as batches:
-                    async for batch in batches:
-                        for read in batch:
-                            if (lease := self._lease_in(read)) is not None:
-                                namesakes.hear(lease)
+        reader = StreamReader(self._consuming, topology.LEASES, None, start=_START, prefetch=_PREFETCH)
+        async with aclosing(reader.batches()) as batches:
+            async for batch in batches:
+                for read in batch:
+                    if (lease := self._lease_in(read)) is not None:
+                        namesakes.hear(lease)
 
     async def ticks(self, seconds: float) -> AsyncIterator[Attendance]:
         """Write ticks, and tell after each was read back what the stream says by then.

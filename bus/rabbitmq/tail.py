@@ -60,7 +60,7 @@ class ControlTail:
         self._waiting: dict[str, set[asyncio.Event]] = {}
         self._watching: set[asyncio.Event] = set()
         self._malformed = 0
-        #: How often the control stream did not go on where it was left.
+        #: How often the stream did not go on where it was left.
         self._gaps = 0
         self._closed = False
         self._problem: str | None = None
@@ -161,6 +161,23 @@ class ControlTail:
         if self._closed:
             raise BusClosed("the bus is closed")
 
+    async def gaps(self) -> AsyncGenerator[None, None]:
+        """Each gap in the stream, from now on."""
+        seen, news = self._gaps, asyncio.Event()
+        self._watching.add(news)
+        try:
+            while True:
+                news.clear()
+                if self._closed:
+                    raise BusClosed("the bus is closed")
+                if self._gaps == seen:
+                    await news.wait()
+                else:
+                    seen = self._gaps
+                    yield
+        finally:
+            self._watching.discard(news)
+
     async def rows(self, of: Callable[[Claims], After[T]], number: int) -> AsyncGenerator[T, None]:
         """Rows after a number, then new ones as they are read."""
         news = asyncio.Event()
@@ -175,23 +192,6 @@ class ControlTail:
                     number = batch[-1][0]
                 else:
                     await news.wait()
-        finally:
-            self._watching.discard(news)
-
-    async def gaps(self) -> AsyncGenerator[None, None]:
-        """Each gap in the control stream, from now on."""
-        seen, news = self._gaps, asyncio.Event()
-        self._watching.add(news)
-        try:
-            while True:
-                news.clear()
-                if self._closed:
-                    raise BusClosed("the bus is closed")
-                if self._gaps == seen:
-                    await news.wait()
-                else:
-                    seen = self._gaps
-                    yield
         finally:
             self._watching.discard(news)
 
