@@ -44,7 +44,7 @@ class HubSettings(BaseSettings):
     host_project_dir: Path | None = Field(default=None, validation_alias=_from("HUB_HOST_PROJECT_DIR", "HOST_PROJECT_DIR"))
     #: Everything the hub must remember: credentials, bus, journal, view. By default ``.hub`` beside config.yaml.
     state_dir: Path | None = Field(default=None, validation_alias=_from("HUB_STATE_DIR"))
-    #: ``embedded``, or ``amqp://user:password@host/vhost``.
+    #: ``embedded``, or ``amqp://user:password@host/vhost``, with commas between the hosts of a cluster.
     bus_url: SecretStr = Field(default=SecretStr("embedded"), validation_alias=_from("HUB_BUS_URL"))
     #: A file that holds the address of the bus, and wins over it: passwords need not be in an environment.
     bus_url_file: Path | None = Field(default=None, validation_alias=_from("HUB_BUS_URL_FILE"))

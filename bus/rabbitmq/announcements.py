@@ -11,7 +11,8 @@ from bus.errors import BusUnavailable
 from bus.messages import Announcement
 from bus.ports import Holder
 from bus.rabbitmq.connection import Link
-from bus.rabbitmq.holder import RabbitHolder
+from bus.rabbitmq.holder import RabbitHolder, StillWaiting
+from bus.rabbitmq.nodes import Nodes
 from bus.rabbitmq.subscription import Subscription
 
 log = structlog.get_logger()
@@ -20,9 +21,9 @@ log = structlog.get_logger()
 class RabbitAnnouncements:
     """Keeps the promises of :class:`bus.ports.Announcements`."""
 
-    def __init__(self, url: str, name: str, consuming: Link, closing: asyncio.Event) -> None:
+    def __init__(self, nodes: Nodes, name: str, consuming: Link, closing: asyncio.Event) -> None:
         """``closing`` is set when the bus is closed: then nobody waits for the lock any more."""
-        self._url = url
+        self._nodes = nodes
         self._name = name
         self._consuming = consuming
         self._closing = closing
@@ -56,7 +57,10 @@ class RabbitAnnouncements:
         backoff = Backoff()
         while True:
             try:
-                return await RabbitHolder.wait(self._url, f"{self._name} announcer", self._closing)
+                return await RabbitHolder.wait(self._nodes, f"{self._name} announcer", self._closing)
+            except StillWaiting:
+                backoff.reset()
+                continue
             except BusUnavailable as error:
                 log.warning("can't wait for the announcer's lock", action="announcer_lock_failed", error=str(error))
             await backoff.pause()

@@ -15,6 +15,7 @@ from bus.rabbitmq.decisions import RabbitDecisions
 from bus.rabbitmq.declaration import declare_all
 from bus.rabbitmq.epochs import RabbitEpochs
 from bus.rabbitmq.leases import RabbitLeases
+from bus.rabbitmq.nodes import Nodes
 from bus.rabbitmq.publisher import Publisher
 from bus.rabbitmq.questions import RabbitQuestions
 from bus.rabbitmq.streams import RabbitStreams
@@ -32,13 +33,18 @@ class RabbitBus:
     """
 
     def __init__(self, url: str, *, state_dir: Path, name: str) -> None:
-        """``state_dir`` must exist; ``name`` is how the broker shows the connections."""
+        """``url`` may name several nodes; ``state_dir`` must exist; ``name`` is how the broker shows the connections.
+
+        Raises:
+            BadBusUrl: the address can't be used.
+        """
+        nodes = Nodes(url)
         self._pools: frozenset[str] = frozenset()
         self._opening = asyncio.Lock()
         self._closing = asyncio.Event()
-        self._publishing = Link(url, name=f"{name} publisher", prepare=self._declare)
-        self._consuming = Link(url, name=f"{name} consumer")
-        self._publisher = Publisher(self._publishing)
+        self._publishing = Link(nodes, name=f"{name} publisher", prepare=self._declare)
+        self._consuming = Link(nodes, name=f"{name} consumer")
+        self._publisher = Publisher(self._publishing, self._move)
         self._commands = RabbitCommands(self._consuming, self._publisher)
         self._tail = ControlTail(self._consuming, self._publisher, state_dir / CLAIMS_FILE)
         self._decisions = RabbitDecisions(self._tail)
@@ -47,7 +53,7 @@ class RabbitBus:
         self._leases = RabbitLeases(self._consuming, self._publisher)
         self._questions = RabbitQuestions(self._consuming, self._publisher)
         self._dead_letters = RabbitDeadLetters(self._consuming, self._publisher)
-        self._announcements = RabbitAnnouncements(url, name, self._consuming, self._closing)
+        self._announcements = RabbitAnnouncements(nodes, name, self._consuming, self._closing)
 
     @property
     def commands(self) -> RabbitCommands:
@@ -123,6 +129,11 @@ class RabbitBus:
             await self._publishing.close()
             await self._consuming.close()
             await self._publisher.close()
+
+    def _move(self, why: str) -> None:
+        """Both connections go to another node: one that confirms nothing has no news to read either."""
+        self._publishing.move(why)
+        self._consuming.move(why)
 
     async def _declare(self, connection: AbstractConnection) -> None:
         await declare_all(connection, self._pools)

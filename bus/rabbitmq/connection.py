@@ -5,6 +5,7 @@ Not the library's robust connections: those bring back channels behind the back 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import aio_pika
 import structlog
@@ -15,11 +16,14 @@ from bus.backoff import Backoff
 from bus.errors import BusClosed, BusUnavailable
 from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, bounded, describe
 from bus.rabbitmq.leniency import tolerate_foreign_properties
+from bus.rabbitmq.nodes import Nodes
+from bus.rabbitmq.silence import is_blocked, silence_of
 
 log = structlog.get_logger()
 
-#: Seconds between heartbeats; a half-open connection is noticed after three of them.
-HEARTBEAT_SECONDS = 10
+#: Seconds between heartbeats: how soon the server notices that we are gone without a word (after two of them). That the server
+#: is gone we notice sooner, by asking it.
+HEARTBEAT_SECONDS = 7
 #: Seconds for one attempt to connect.
 CONNECT_LIMIT_SECONDS = 5.0
 #: Seconds for a connection to say goodbye.
@@ -30,12 +34,24 @@ RECONNECT_PAUSE_SECONDS = 2.0
 Prepare = Callable[[AbstractConnection], Awaitable[None]]
 
 
-async def connect(url: str, name: str) -> AbstractConnection:
-    """One plain connection, known to the broker by ``name``.
+async def connect(nodes: Nodes, name: str) -> tuple[AbstractConnection, str]:
+    """One plain connection, known to the server by ``name``, and the address of its node. Each node is tried once.
 
     Raises:
         BusUnavailable: it can't be made now.
     """
+    for last in range(len(nodes) - 1, -1, -1):
+        node = nodes.current
+        try:
+            return await _connect(node, name), node
+        except BusUnavailable:
+            nodes.leave(node)
+            if last == 0:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _connect(url: str, name: str) -> AbstractConnection:
     tolerate_foreign_properties()
     address = URL(url)
     address = address.with_query({"heartbeat": str(HEARTBEAT_SECONDS), "name": name, **address.query})
@@ -77,17 +93,32 @@ async def close_quietly(thing: AbstractConnection | AbstractChannel) -> None:
         log.debug("could not be closed in order", action="bus_close_failed", error=str(error))
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A connection, and what ends it."""
+
+    connection: AbstractConnection
+    #: Address of the node.
+    node: str
+    #: Is done, with the reason, once it is lost or closed.
+    lost: asyncio.Future[str]
+    #: Is done, with the reason, once somebody wants another node.
+    moving: asyncio.Future[str]
+
+
 class Link:
     """One connection that is made again whenever it is lost, from :meth:`open` to :meth:`close`."""
 
-    def __init__(self, url: str, *, name: str, prepare: Prepare | None = None) -> None:
+    def __init__(self, nodes: Nodes, *, name: str, prepare: Prepare | None = None) -> None:
         """``prepare`` is done with each new connection before anybody gets it."""
-        self._url = url
+        self._nodes = nodes
         self._name = name
         self._prepare = prepare
-        self._connection: AbstractConnection | None = None
+        self._line: _Line | None = None
         self._arrived = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        #: Ends that take their time, of connections to servers that say nothing.
+        self._goodbyes: set[asyncio.Task[None]] = set()
         self._closed = False
         self._problem: str | None = "not connected to RabbitMQ yet"
 
@@ -111,8 +142,8 @@ class Link:
         if self._closed:
             raise BusClosed("the bus is closed")
         if self._keeper is None:
-            lost = await self._connect()
-            self._keeper = asyncio.create_task(self._keep(lost), name=f"RabbitMQ connection {self._name}")
+            line = await self._connect()
+            self._keeper = asyncio.create_task(self._keep(line), name=f"RabbitMQ connection {self._name}")
             self._keeper.add_done_callback(self._kept)
 
     async def prepare_again(self) -> None:
@@ -121,10 +152,10 @@ class Link:
         Raises:
             BusUnavailable: there is none, or it failed.
         """
-        if self._connection is None:
+        if self._line is None:
             raise BusUnavailable(self._problem or "not connected to RabbitMQ")
         if self._prepare is not None:
-            await self._prepare(self._connection)
+            await self._prepare(self._line.connection)
 
     async def close(self) -> None:
         """Disconnect; whoever waits for the connection gets BusClosed. Safe to repeat."""
@@ -134,10 +165,12 @@ class Link:
             self._keeper.cancel()
             await asyncio.wait({self._keeper})
             self._keeper = None
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        line, self._line = self._line, None
+        if line is not None:
             self._problem = "closed"
-            await close_quietly(connection)
+            await close_quietly(line.connection)
+        if self._goodbyes:
+            await asyncio.wait(self._goodbyes)
 
     async def channel(self, *, within_seconds: float = CALL_LIMIT_SECONDS, on_return_raises: bool = False) -> AbstractChannel:
         """A new channel, on the next connection where there is none now.
@@ -149,37 +182,62 @@ class Link:
         try:
             async with asyncio.timeout(within_seconds):
                 await self._arrived.wait()
-                if self._closed or self._connection is None:
+                if self._closed or self._line is None:
                     raise BusClosed("the bus is closed")
-                return await open_channel(self._connection, on_return_raises=on_return_raises)
+                return await open_channel(self._line.connection, on_return_raises=on_return_raises)
         except TimeoutError as error:
             raise BusUnavailable(self._problem or "RabbitMQ does not answer") from error
 
-    async def _connect(self) -> asyncio.Future[str]:
-        connection = await connect(self._url, self._name)
-        lost = loss_of(connection)
+    def move(self, why: str) -> None:
+        """This node is no good for something: connect to another one, where there is another one."""
+        if len(self._nodes) > 1 and self._line is not None and not self._line.moving.done():
+            self._line.moving.set_result(why)
+
+    async def is_blocked(self) -> bool:
+        """Whether the server has said that it reads no more from this connection for now: it is short of memory or disk."""
+        return self._line is not None and await is_blocked(self._line.connection)
+
+    async def _connect(self) -> _Line:
+        connection, node = await connect(self._nodes, self._name)
+        line = _Line(connection, node, loss_of(connection), asyncio.get_running_loop().create_future())
         try:
             if self._prepare is not None:
                 await self._prepare(connection)
         except BaseException:
+            self._nodes.leave(node)
             await close_quietly(connection)
             raise
-        self._connection = connection
+        self._line = line
         self._problem = None
         self._arrived.set()
         log.info("connected to RabbitMQ", action="bus_connected", connection=self._name)
-        return lost
+        return line
 
-    async def _keep(self, lost: asyncio.Future[str]) -> None:
+    async def _keep(self, line: _Line) -> None:
         while True:
-            reason = await lost
+            reason = await self._end_of(line)
             self._arrived.clear()
-            self._connection = None
+            self._line = None
+            self._nodes.leave(line.node)
             self._problem = f"the connection to RabbitMQ was lost: {reason}"
             log.warning("lost the connection to RabbitMQ", action="bus_connection_lost", connection=self._name, reason=reason)
-            lost = await self._reconnect()
+            line = await self._reconnect()
 
-    async def _reconnect(self) -> asyncio.Future[str]:
+    async def _end_of(self, line: _Line) -> str:
+        """Wait until the connection is no good any more; why. Then it is gone, or going."""
+        silent = asyncio.create_task(silence_of(line.connection), name=f"silence of RabbitMQ towards {self._name}")
+        ends: set[asyncio.Future[str]] = {line.lost, silent, line.moving}
+        try:
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            silent.cancel()
+        if line.lost not in done:
+            goodbye = asyncio.create_task(close_quietly(line.connection), name=f"goodbye of {self._name}")
+            self._goodbyes.add(goodbye)
+            goodbye.add_done_callback(self._goodbyes.discard)
+        return next(iter(done)).result()
+
+    async def _reconnect(self) -> _Line:
         backoff = Backoff(most_seconds=RECONNECT_PAUSE_SECONDS)
         while True:
             await backoff.pause()

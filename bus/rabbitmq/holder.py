@@ -19,15 +19,29 @@ from bus.rabbitmq.connection import close_quietly, connect, loss_of, open_channe
 from bus.rabbitmq.consumer import Consumer, ack
 from bus.rabbitmq.declaration import declare_queue
 from bus.rabbitmq.envelope import to_amqp
+from bus.rabbitmq.nodes import Nodes
+from bus.rabbitmq.silence import silence_of
 
 log = structlog.get_logger()
 
-#: Seconds between two renewals of the checkpoint: a message that is held for longer than half an hour costs the channel.
-RENEW_SECONDS = 60.0
+#: Seconds between two renewals of the checkpoint: a message that is held for too long costs the channel. By default that is
+#: half an hour, but servers may be set to less.
+RENEW_SECONDS = 20.0
+#: Seconds after which waiting for the lock begins anew: a checkpoint that was lost on its way to us, as its queue went to
+#: another node of a cluster, counts as ours until then.
+WAIT_SECONDS = 45.0
 #: Seconds for an announcement to be confirmed.
 ANNOUNCE_LIMIT_SECONDS = 10.0
 #: More checkpoints than there ever are at once.
 _PREFETCH = 100
+
+
+class _Refused(BusUnavailable):
+    """A queue did not take a message (a nack)."""
+
+
+class StillWaiting(BusUnavailable):
+    """Somebody else has the lock, or nobody was given it: wait anew."""
 
 
 class RabbitHolder:
@@ -53,19 +67,24 @@ class RabbitHolder:
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def wait(cls, url: str, name: str, closing: asyncio.Event) -> "RabbitHolder":
+    async def wait(cls, nodes: Nodes, name: str, closing: asyncio.Event) -> "RabbitHolder":
         """Connect, and wait until the lock is ours.
 
         Raises:
+            StillWaiting: it was not within :data:`WAIT_SECONDS`.
             BusUnavailable: the connection was lost meanwhile.
             BusClosed: ``closing`` was set meanwhile.
         """
-        connection = await connect(url, name)
+        connection, node = await connect(nodes, name)
+        holder: RabbitHolder | None = None
         try:
             holder = cls(connection, await open_channel(connection), closing)
+            holder._watch()
             await holder._enter()
-        except BaseException:
-            await close_quietly(connection)
+        except BaseException as error:
+            if isinstance(error, BusUnavailable) and not isinstance(error, StillWaiting):
+                nodes.leave(node)
+            await (holder.release() if holder is not None else close_quietly(connection))
             raise
         return holder
 
@@ -78,7 +97,7 @@ class RabbitHolder:
         """Publish to every subscriber that bound the key."""
         try:
             await self._publish(topology.EXECUTIONS, key, to_amqp(message))
-        except DeliveryError as error:
+        except _Refused as error:
             # A subscriber's own queue is full and set to refuse. The others have it; waiting for this one would stop them all.
             log.warning("a subscriber's queue refused", action="announcement_refused", key=key, error=str(error))
 
@@ -86,7 +105,7 @@ class RabbitHolder:
         """Send to one queue by name."""
         try:
             await self._publish("", queue, to_amqp(message))
-        except DeliveryError as error:
+        except _Refused as error:
             log.warning("a reply was refused", action="reply_refused", queue=queue, error=str(error))
 
     async def advance(self, position: int) -> None:
@@ -94,7 +113,7 @@ class RabbitHolder:
         await self._replace_checkpoint(position)
 
     async def renew(self) -> None:
-        """Replace the checkpoint by a fresh one every minute, until the lock is lost."""
+        """Replace the checkpoint by a fresh one now and then, until the lock is lost."""
         while not self._lost.done():
             await asyncio.wait({self._lost}, timeout=RENEW_SECONDS)
             try:
@@ -108,6 +127,16 @@ class RabbitHolder:
         for task in self._tasks:
             task.cancel()
         await close_quietly(self._connection)
+
+    def _watch(self) -> None:
+        """Lose the lock where the server says nothing any more: whoever waits for it may not wait for a dead one."""
+
+        async def watch() -> None:
+            self._lose(await silence_of(self._connection))
+
+        task = asyncio.create_task(watch(), name="silence of RabbitMQ towards the announcer")
+        self._tasks.add(task)
+        task.add_done_callback(self._dropped)
 
     async def _enter(self) -> None:
         ready, consumers = await bounded(
@@ -147,11 +176,13 @@ class RabbitHolder:
         given = asyncio.ensure_future(self._news.wait())
         ends: set[asyncio.Future[Any]] = {closing, given, self._lost}
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(ends, timeout=WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         finally:
             closing.cancel()
             given.cancel()
         self._check()
+        if not done:
+            raise StillWaiting("the announcer's lock is not ours yet")
 
     async def _ready(self) -> int:
         self._check()
@@ -204,7 +235,7 @@ class RabbitHolder:
             await bounded(target.publish(message, key, mandatory=False), ANNOUNCE_LIMIT_SECONDS, "announcing")
         except BusUnavailable as error:
             if isinstance(error.__cause__, DeliveryError):
-                raise error.__cause__ from None
+                raise _Refused(str(error)) from error
             # It may have been published, or not: whatever came after it would be out of order.
             self._lose(str(error))
             raise BusUnavailable(str(error), outcome_unknown=True) from error

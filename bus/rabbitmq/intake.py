@@ -1,10 +1,13 @@
 """How the commands of one pool come into this process: never more than it could run."""
 
 import asyncio
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 
+import aiormq.abc
 import structlog
 from aio_pika.abc import AbstractChannel
 from aiormq.abc import DeliveredMessage
@@ -24,6 +27,9 @@ log = structlog.get_logger()
 
 #: Seconds for a dead letter to be confirmed.
 REJECT_LIMIT_SECONDS = 5.0
+#: Seconds that a channel is used for. When the queue goes to another node of a cluster, what was on its way to us may be
+#: lost, and counts as ours for as long as the channel lives: nobody would ever get it.
+CHANNEL_SECONDS = 15.0
 
 
 @dataclass(eq=False)
@@ -58,10 +64,12 @@ class Intake:
         #: Held by whoever changes channel or round; each holder's calls have limits.
         self._lock = asyncio.Lock()
         self._channel: AbstractChannel | None = None
+        self._opened_at = 0.0
+        #: By channel: deliveries in hand that were not settled. A channel that is not used any more is closed after its last.
+        self._unsettled: Counter[aiormq.abc.AbstractChannel] = Counter()
+        self._retired: dict[aiormq.abc.AbstractChannel, AbstractChannel] = {}
         self._round: Round | None = None
         self._pushed: deque[tuple[Round, DeliveredMessage]] = deque()
-        #: Deliveries that were handed out and are not settled.
-        self._handed = 0
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -69,7 +77,7 @@ class Intake:
     @property
     def unsettled(self) -> int:
         """How many deliveries are handed out, or wait to be, and are not settled."""
-        return len(self._pushed) + self._handed
+        return len(self._pushed) + self._unsettled.total()
 
     async def take(self, free_slots: int) -> "RabbitDelivery":
         """The next command."""
@@ -84,10 +92,12 @@ class Intake:
                 continue
             if self._pushed:
                 round_, message = self._pushed.popleft()
-                self._handed += 1
+                self._unsettled[message.channel] += 1
                 return RabbitDelivery(self, round_, message)
             backoff.reset()
-            await self._changed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._opened_at + CHANNEL_SECONDS - time.monotonic())):
+                    await self._changed.wait()
         raise BusClosed("the bus is closed")
 
     async def stop(self) -> None:
@@ -103,17 +113,18 @@ class Intake:
         self._changed.set()
         await self.stop()
         channel, self._channel = self._channel, None
-        if channel is not None:
-            await close_quietly(channel)
+        for left in (*([] if channel is None else [channel]), *self._retired.values()):
+            await close_quietly(left)
+        self._retired.clear()
 
-    async def settle(self, round_: Round, settling: Callable[[], Awaitable[None]]) -> None:
+    async def settle(
+        self, round_: Round, delivered: DeliveredMessage, settling: Callable[[DeliveredMessage], Awaitable[None]]
+    ) -> None:
         """Settle one delivery of a round. Where its channel is gone there is nothing to settle: the command comes again."""
         try:
-            await self._finish(self._settle(round_, settling))
+            await self._finish(self._settle(round_, delivered, settling))
         except BusUnavailable as error:
             log.info("a command will come again", action="settle_failed", pool=self._pool, error=str(error))
-        finally:
-            self._handed -= 1
 
     async def bury(self, message: DeliveredMessage, reason: str) -> None:
         """Put a copy into the dead letters.
@@ -137,7 +148,7 @@ class Intake:
             round_ = self._round
             to_come = round_.to_come if round_ is not None else 0
             fits = len(self._pushed) + to_come <= free_slots
-            if fits and (self._pushed or to_come):
+            if fits and (self._pushed or (to_come and not self._is_old)):
                 return
             await self._end_round()
             while len(self._pushed) > free_slots:
@@ -145,9 +156,27 @@ class Intake:
             if not self._pushed:
                 await self._begin_round(free_slots)
 
+    @property
+    def _is_old(self) -> bool:
+        return time.monotonic() - self._opened_at >= CHANNEL_SECONDS
+
+    async def _retire_channel(self) -> None:
+        """Leave the channel to the deliveries in hand that came over it."""
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        underlay = await channel.get_underlay_channel()
+        if self._unsettled[underlay]:
+            self._retired[underlay] = channel
+        else:
+            await close_quietly(channel)
+
     async def _begin_round(self, prefetch: int) -> None:
+        if self._channel is not None and not self._channel.is_closed and self._is_old:
+            await self._retire_channel()
         if self._channel is None or self._channel.is_closed:
             self._channel = await self._link.channel()
+            self._opened_at = time.monotonic()
             # Cheap, and heals a queue that somebody deleted: without it, consuming would fail until a process starts anew.
             await declare_pool(self._channel, self._pool)
         round_ = self._round = Round(prefetch)
@@ -187,12 +216,24 @@ class Intake:
         if channel is not None:
             await close_quietly(channel)
 
-    async def _settle(self, round_: Round, settling: Callable[[], Awaitable[None]]) -> None:
+    async def _settle(
+        self, round_: Round, delivered: DeliveredMessage, settling: Callable[[DeliveredMessage], Awaitable[None]]
+    ) -> None:
         async with self._lock:
-            if round_ is self._round:
-                await self._end_round()
-            await settling()
+            try:
+                if round_ is self._round:
+                    await self._end_round()
+                await settling(delivered)
+            finally:
+                await self._let_go(delivered.channel)
         self._changed.set()
+
+    async def _let_go(self, channel: aiormq.abc.AbstractChannel) -> None:
+        self._unsettled[channel] -= 1
+        if not self._unsettled[channel]:
+            del self._unsettled[channel]
+            if (retired := self._retired.pop(channel, None)) is not None:
+                await close_quietly(retired)
 
     async def _stop(self) -> None:
         async with self._lock:
@@ -240,7 +281,7 @@ class RabbitDelivery:
         """Settle it for good."""
         if not self._settled:
             self._settled = True
-            await self._intake.settle(self._round, lambda: ack(self._delivered))
+            await self._intake.settle(self._round, self._delivered, ack)
 
     async def reject(self, reason: str) -> None:
         """Move it to the dead letters. Where they can't be reached it is given back, and comes again."""
@@ -257,4 +298,4 @@ class RabbitDelivery:
         """Let another runner have it."""
         if not self._settled:
             self._settled = True
-            await self._intake.settle(self._round, lambda: give_back(self._delivered))
+            await self._intake.settle(self._round, self._delivered, give_back)

@@ -1,6 +1,8 @@
 """Confirmed publishing."""
 
 import asyncio
+import time
+from collections.abc import Callable
 
 import structlog
 from aio_pika import Message
@@ -9,30 +11,43 @@ from aio_pika.exceptions import ChannelInvalidStateError, DeliveryError, Publish
 
 from bus.errors import BusUnavailable, Unroutable
 from bus.rabbitmq.calls import CLIENT_ERRORS, describe
-from bus.rabbitmq.connection import Link
+from bus.rabbitmq.connection import Link, close_quietly
 
 log = structlog.get_logger()
 
 #: Publishes that may wait for their confirm; above it nothing more is sent.
 MOST_UNCONFIRMED = 2_000
+#: Seconds without any confirm after which a node of a cluster is no good: longer than the others take to go on without it.
+STALL_SECONDS = 12.0
+#: Seconds for which one message may wait for its confirm before its channel is given up. In a cluster a stream's leader may
+#: move in a way that a channel which wrote to it does not hear of: that goes on to confirm what goes elsewhere, and never
+#: again what goes there.
+WEDGED_SECONDS = 4.5
 
 
 class Publisher:
     """Publishes on one channel; every message is mandatory and confirmed."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, on_stall: Callable[[str], None]) -> None:
+        """``on_stall`` hears that the server is there, but confirms nothing any more: other nodes may."""
         self._link = link
+        self._on_stall = on_stall
         self._channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
         #: By message id: two messages of one id must not be under way at once. The library tells returned ones apart by it
         #: alone, and would take the broker's refusal of the one for that of the other.
         self._under_way: dict[str, asyncio.Task[object]] = {}
-        self._stalled = False
+        #: By message id: the channel it was published on, and the monotonic time of that.
+        self._sent: dict[str, tuple[AbstractChannel, float]] = {}
+        self._goodbyes: set[asyncio.Task[None]] = set()
+        #: Monotonic time since which nothing is confirmed; ``None`` where all is well.
+        self._stalled_at: float | None = None
+        self._replacing = False
 
     @property
     def problem(self) -> str | None:
         """What is wrong with publishing now; ``None`` where nothing is."""
-        return "RabbitMQ does not confirm what is published (memory or disk alarm?)" if self._stalled else None
+        return "RabbitMQ does not confirm what is published (memory or disk alarm?)" if self._stalled_at is not None else None
 
     async def publish(self, exchange: str, key: str, message: Message, *, limit_seconds: float) -> None:
         """Publish; the broker has the message durably when this returns. If the caller is cancelled, the publish goes on.
@@ -64,7 +79,7 @@ class Publisher:
                     self._channel = None
         except TimeoutError as error:
             if under_way:
-                self._stalled = True
+                await self._stall()
                 raise BusUnavailable(f"RabbitMQ did not confirm within {limit_seconds:g} s", outcome_unknown=True) from error
             raise BusUnavailable(self._link.problem or "RabbitMQ does not answer") from error
 
@@ -72,8 +87,26 @@ class Publisher:
         """Wait for nothing more: what is under way ends with the connection."""
         for task in self._under_way.values():
             task.cancel()
-        if self._under_way:
-            await asyncio.wait(self._under_way.values())
+        if ends := (*self._under_way.values(), *self._goodbyes):
+            await asyncio.wait(ends)
+
+    async def _stall(self) -> None:
+        """Something was not confirmed in time: see whose fault that is."""
+        now = time.monotonic()
+        stalled_at = self._stalled_at = self._stalled_at or now
+        if await self._link.is_blocked():
+            return  # all will be confirmed once the server has room again
+        if now - stalled_at > STALL_SECONDS:
+            # A node that the others have left behind answers everything, and confirms nothing.
+            self._on_stall(f"nothing was confirmed for {STALL_SECONDS:g} s")
+        for channel in {channel for channel, sent_at in self._sent.values() if now - sent_at >= WEDGED_SECONDS}:
+            log.warning("giving up a channel that does not confirm", action="publisher_wedged")
+            if channel is self._channel:
+                self._channel = None
+                self._replacing = True
+            goodbye = asyncio.create_task(close_quietly(channel), name="goodbye of a channel that does not confirm")
+            self._goodbyes.add(goodbye)
+            goodbye.add_done_callback(self._goodbyes.discard)
 
     def _start(
         self, channel: AbstractChannel, exchange: str, key: str, message: Message, message_id: str
@@ -84,15 +117,17 @@ class Publisher:
 
         task: asyncio.Task[object] = asyncio.create_task(publish(), name=f"publish {message_id}")
         self._under_way[message_id] = task
+        self._sent[message_id] = channel, time.monotonic()
         task.add_done_callback(lambda done: self._ended(message_id, done))
         return task
 
     def _ended(self, message_id: str, task: asyncio.Task[object]) -> None:
         self._under_way.pop(message_id, None)
+        self._sent.pop(message_id, None)
         if not task.cancelled() and task.exception() is None:
-            if self._stalled:
+            if self._stalled_at is not None:
                 log.info("RabbitMQ confirms again", action="bus_confirms_again")
-            self._stalled = False
+            self._stalled_at = None
 
     @staticmethod
     def _was_sent(task: asyncio.Task[object]) -> bool:
@@ -115,6 +150,8 @@ class Publisher:
     async def _open_channel(self, limit_seconds: float) -> AbstractChannel:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
-                self._stalled = False
+                if not self._replacing:  # it is another connection
+                    self._stalled_at = None
                 self._channel = await self._link.channel(within_seconds=limit_seconds, on_return_raises=True)
+                self._replacing = False
             return self._channel

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import ChannelPreconditionFailed
 from aiormq.abc import DeliveredMessage
 
 from bus.backoff import Backoff
@@ -19,6 +20,11 @@ from bus.rabbitmq.envelope import offset_of
 
 log = structlog.get_logger()
 
+#: Seconds without a record after which reading begins anew where it was. Only that tells whether nothing was written, or
+#: nothing is passed on, as by a node whose copy of the stream began anew.
+IDLE_SECONDS = 30.0
+#: Refusals in a row after which another node is tried.
+MOST_REFUSALS = 3
 #: Seconds in which the record at a known place must come: it is there, unless the stream was replaced or cut.
 FIRST_RECORD_SECONDS = 10.0
 #: Records that are pushed ahead where the last one is looked for: more than the broker stores together.
@@ -51,6 +57,7 @@ class StreamReader:
         self._last = after
         self._prefetch = prefetch
         self._session: _Session | None = None
+        self._refusals = 0
 
     def reopen(self) -> None:
         """Begin anew at the last record given out, for when nothing comes though something should."""
@@ -66,6 +73,7 @@ class StreamReader:
         """
         backoff = Backoff()
         while True:
+            idle = False
             try:
                 async with self._opened() as session:
                     if self._last is not None and (rest := await self._resumed(session, self._last)):
@@ -75,9 +83,12 @@ class StreamReader:
                         backoff.reset()
                         self._last = batch[-1].position
                         yield batch
+                    idle = session.idle
             except BusUnavailable as error:
                 log.info("can't read a stream", action="stream_read_failed", stream=self._stream, error=str(error))
-            await backoff.pause()
+                self._count_refusal(error)
+            if not idle:
+                await backoff.pause()
 
     async def reread(self) -> Read | None:
         """The record that reading would go on after; ``None`` where it is gone.
@@ -114,6 +125,13 @@ class StreamReader:
         if first != last and first.offset != last.offset + 1:
             raise StreamGap(self._stream, last, first)
         return batch[1:] if first == last else batch
+
+    def _count_refusal(self, error: BusUnavailable) -> None:
+        """A node of a cluster lets nobody read a stream that it has no copy of, or none that runs: another one has."""
+        self._refusals = self._refusals + 1 if isinstance(error.__cause__, ChannelPreconditionFailed) else 0
+        if self._refusals >= MOST_REFUSALS:
+            self._refusals = 0
+            self._link.move(str(error))
 
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator["_Session", None]:
@@ -188,6 +206,8 @@ class _Session:
         self._received: list[Read] = []
         self._changed = asyncio.Event()
         self._lost = False
+        #: Whether it was lost because nothing came for long.
+        self.idle = False
 
     def add(self, delivered: DeliveredMessage) -> None:
         offset = offset_of(delivered)
@@ -204,10 +224,14 @@ class _Session:
         self._changed.set()
 
     async def batch(self) -> list[Read]:
-        """All that is there, as soon as something is; empty once the consumer is lost."""
+        """All that is there, as soon as something is; empty once the consumer is lost, or nothing came for long."""
         while not self._received and not self._lost:
             self._changed.clear()
-            await self._changed.wait()
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                self.idle = self._lost = True
         batch, self._received = self._received, []
         if batch and not self._lost:
             try:

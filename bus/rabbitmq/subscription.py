@@ -21,6 +21,9 @@ log = structlog.get_logger()
 
 #: Announcements that are pushed ahead.
 _PREFETCH = 200
+#: Seconds without an announcement after which a durable subscription begins anew: the last ones may have been lost on their way
+#: to us, as its queue went to another node of a cluster, and count as ours until then.
+IDLE_SECONDS = 30.0
 
 
 class Subscription:
@@ -56,7 +59,11 @@ class Subscription:
                 await self._recover(backoff)
                 continue
             self._changed.clear()
-            await self._changed.wait()
+            try:
+                async with asyncio.timeout(None if self._name is None else IDLE_SECONDS):
+                    await self._changed.wait()
+            except TimeoutError:
+                self._lost = True
 
     async def open(self) -> None:
         """Subscribe.

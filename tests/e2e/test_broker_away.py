@@ -60,7 +60,7 @@ async def test_n10_a_program_outlives_the_brokers_absence_and_requests_are_refus
         assert sum(entry["total"] for entries in stats["by_status"].values() for entry in entries) == stats["total"]
 
 
-async def test_m27_under_a_memory_alarm_requests_are_refused_in_time_and_it_goes_on_by_itself(
+async def test_fault6_m27_under_a_memory_alarm_requests_are_refused_in_time_and_it_goes_on_by_itself(
     make_hub: HubMaker, own_broker: OwnBroker
 ) -> None:
     hub = make_hub(parts=("gateway", "runner"), bus_url=own_broker.new_vhost_url())

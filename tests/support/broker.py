@@ -21,7 +21,8 @@ from bus import topology
 from tests.support.ports import free_port
 
 IMAGE = "pyexecutorhub-rabbitmq"
-_LABEL = "io.pyexecutorhub.test.owner-pid"
+#: Label of everything that a test session starts: who is to remove it.
+OWNER_LABEL = "io.pyexecutorhub.test.owner-pid"
 _AMQP_PORT = 5672
 #: Virtual hosts that are made at a time: each call of the server's command line tool takes seconds, whatever it does.
 _VHOSTS_AT_A_TIME = 20
@@ -81,7 +82,7 @@ class OwnBroker(Broker):
             DockerContainer(IMAGE)
             .with_bind_ports(_AMQP_PORT, self.port)
             .with_envs(RABBITMQ_DEFAULT_USER="hub", RABBITMQ_DEFAULT_PASS="hub")
-            .with_kwargs(labels={_LABEL: str(os.getpid())})
+            .with_kwargs(labels={OWNER_LABEL: str(os.getpid())})
         )
         self._is_created = False
         self._vhosts: list[str] = []
@@ -103,6 +104,10 @@ class OwnBroker(Broker):
     def stop(self) -> None:
         """Stop it in order; its data stay."""
         self._container.get_wrapped_container().stop(timeout=30)
+
+    def kill(self) -> None:
+        """SIGKILL: it is gone at once; its data stay."""
+        self._container.get_wrapped_container().kill()
 
     def restart(self) -> None:
         """Stop, and start again."""
@@ -131,14 +136,8 @@ class OwnBroker(Broker):
         return text
 
     def answers(self) -> bool:
-        """Whether it speaks AMQP. An open port says nothing: Docker's proxy opens it before the server is there."""
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
-                connection.settimeout(2)
-                connection.sendall(b"AMQP\x00\x00\x09\x01")
-                return len(connection.recv(1)) == 1
-        except OSError:
-            return False
+        """Whether it speaks AMQP."""
+        return speaks_amqp(self.port)
 
     def _make_vhosts(self) -> None:
         first, self._made = self._made, self._made + _VHOSTS_AT_A_TIME
@@ -150,6 +149,17 @@ class OwnBroker(Broker):
             end || N <- lists:seq({first}, {self._made - 1})], ok.""",
         )
         self._vhosts = [f"test-{number}" for number in range(first, self._made)]
+
+
+def speaks_amqp(port: int) -> bool:
+    """Whether a server answers. An open port says nothing: Docker's proxy opens it before the server is there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.settimeout(2)
+            connection.sendall(b"AMQP\x00\x00\x09\x01")
+            return len(connection.recv(1)) == 1
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="session")
@@ -182,7 +192,7 @@ def amqp_url(broker: Broker) -> str:
 def _sweep() -> None:
     """Remove what a session that was killed left behind; those that live are somebody else's."""
     listed = subprocess.run(
-        ["docker", "ps", "-a", "--filter", f"label={_LABEL}", "--format", f'{{{{.ID}}}} {{{{.Label "{_LABEL}"}}}}'],
+        ["docker", "ps", "-a", "--filter", f"label={OWNER_LABEL}", "--format", f'{{{{.ID}}}} {{{{.Label "{OWNER_LABEL}"}}}}'],
         check=True,
         capture_output=True,
         text=True,

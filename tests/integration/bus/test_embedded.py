@@ -58,7 +58,7 @@ def start_victim(folder: Path) -> "subprocess.Popen[str]":
     return victim
 
 
-async def test_bus8_after_kill_9_everything_is_there_and_what_was_in_hand_comes_again(embedded: Buses, tmp_path: Path) -> None:
+async def test_after_kill_9_everything_is_there_and_what_was_in_hand_comes_again(embedded: Buses, tmp_path: Path) -> None:
     folder = tmp_path / "only"
     folder.mkdir()
     victim = await asyncio.to_thread(start_victim, folder)
@@ -69,7 +69,7 @@ async def test_bus8_after_kill_9_everything_is_there_and_what_was_in_hand_comes_
     assert [record.message.id for record in await read(bus, 3)] == ["0", "1", "2"]
 
 
-async def test_a_second_process_is_refused_and_told_why(embedded: Buses, tmp_path: Path) -> None:
+async def test_bus9_a_second_process_is_refused_and_told_why(embedded: Buses, tmp_path: Path) -> None:
     folder = tmp_path / "only"
     folder.mkdir()
     victim = await asyncio.to_thread(start_victim, folder)
@@ -99,7 +99,7 @@ async def test_everything_survives_a_close_and_an_open(embedded: Buses) -> None:
     assert (await read(bus, 1, stream=StreamName.OUTPUT))[0].message == report("chunk")
 
 
-async def test_writes_of_one_moment_share_one_commit(tmp_path: Path) -> None:
+async def test_bus9_writes_of_one_moment_share_one_commit(tmp_path: Path) -> None:
     store = Store(tmp_path / "some.db")
     await store.open()
     try:

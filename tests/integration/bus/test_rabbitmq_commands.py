@@ -128,7 +128,7 @@ async def test_bus2_a_full_subscriber_queue_that_refuses_blocks_no_accept_and_no
     assert len(await read(bus, 5)) == 5
 
 
-async def test_t4_a_work_queue_that_was_deleted_is_there_again_and_consumed(rabbits: Buses) -> None:
+async def test_fault12_t4_a_work_queue_that_was_deleted_is_there_again_and_consumed_within_ten_seconds(rabbits: Buses) -> None:
     bus = await rabbits.open()
     waiting = asyncio.create_task(bus.commands.take("default", 1))
     await stays_silent(asyncio.shield(waiting))

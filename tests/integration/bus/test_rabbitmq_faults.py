@@ -30,7 +30,7 @@ def amqp_url(own_broker: OwnBroker) -> str:
     return own_broker.new_vhost_url()
 
 
-async def test_bus4_nothing_is_lost_across_a_restart_and_who_waits_goes_on(own_broker: OwnBroker, rabbits: Buses) -> None:
+async def test_fault4_nothing_is_lost_across_a_restart_and_who_waits_goes_on(own_broker: OwnBroker, rabbits: Buses) -> None:
     """A stopped broker: refusals within two seconds. A started one: everything that was promised is there, and waits go on."""
     # Given commands, decisions, a log, and somebody who waits for each
     bus = await rabbits.open()
@@ -205,7 +205,7 @@ async def refused(announcing: Awaitable[None]) -> bool:
     return False
 
 
-async def test_t2_under_a_memory_alarm_accept_is_refused_in_time_and_state_says_why(
+async def test_fault6_t2_under_a_memory_alarm_accept_is_refused_in_time_and_state_says_why(
     own_broker: OwnBroker, rabbits: Buses
 ) -> None:
     bus = await rabbits.open()
