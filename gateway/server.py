@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
+from gateway.connections import ConnectionsRunner
 from gateway.errors import CannotListen
 
 log = structlog.get_logger()
@@ -41,16 +42,7 @@ async def serve(
     Raises:
         CannotListen: the address is in use, not ours, or may not be had.
     """
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        # A caller that leaves ends its request: a wait for its answer would otherwise go on for minutes.
-        handler_cancellation=True,
-        # Bodies are small and come as they are; what is compressed is refused, not unpacked.
-        auto_decompress=False,
-        keepalive_timeout=KEEP_ALIVE_SECONDS,
-        shutdown_timeout=shutdown_seconds,
-    )
+    runner = ConnectionsRunner(app, shutdown_seconds=shutdown_seconds, keepalive_timeout=KEEP_ALIVE_SECONDS)
     try:
         await runner.setup()
         try:

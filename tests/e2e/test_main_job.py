@@ -50,7 +50,7 @@ async def test_r16_a_failing_program_is_a_result_with_its_exit_code(api: Api) ->
     assert record["output"] == "before the failure\n"
 
 
-async def test_r17_a_program_that_ignores_sigterm_ends_at_its_limit_with_what_it_wrote(api: Api, hub: HubProcess) -> None:
+async def test_fault28_r17_a_program_that_ignores_sigterm_ends_at_its_limit_with_what_it_wrote(api: Api, hub: HubProcess) -> None:
     record = await api.run("stubborn")
     assert (record["status"], record["reason"]) == ("timeout", "timeout")
     assert record["output"] == "partial output\n"
@@ -135,7 +135,7 @@ async def test_p15_p16_a_broken_edit_keeps_the_last_good_config_and_is_reported(
     assert (await api.run("new"))["output"] == "new here\n"
 
 
-async def test_e14_no_byte_is_changed_or_lost(api: Api) -> None:
+async def test_fault20_e14_no_byte_is_changed_or_lost(api: Api) -> None:
     record = await api.run("bytes")
     assert record["output_encoding"] == "base64"
     assert base64.b64decode(record["output"]) == bytes(range(256)) * 3

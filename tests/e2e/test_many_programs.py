@@ -66,7 +66,7 @@ async def _keep_writing(path: Path, contents: Iterator[bytes]) -> None:
         await asyncio.gather(asyncio.to_thread(path.write_bytes, next(contents)), asyncio.sleep(0.05))
 
 
-async def test_p16_a_hostile_config_breaks_no_request_and_never_becomes_active(hub: HubProcess, api: Api) -> None:
+async def test_fault23_p16_a_hostile_config_breaks_no_request_and_never_becomes_active(hub: HubProcess, api: Api) -> None:
     good = hub.config_path.read_bytes()
     bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(
         f"{after}: &{after} [{','.join([f'*{before}'] * 9)}]" for before, after in zip("abcdefgh", "bcdefghi", strict=True)

@@ -171,7 +171,7 @@ def problem(store: Store) -> str | None:
     return store.problem
 
 
-async def test_a_full_disk_is_told_and_over_when_there_is_room_again(tmp_path: Path) -> None:
+async def test_fault21_a_full_disk_is_told_and_over_when_there_is_room_again(tmp_path: Path) -> None:
     store = Store(tmp_path / "some.db")
     await store.open()
     streams = EmbeddedStreams(store, {stream: Tide() for stream in StreamName})

@@ -16,7 +16,7 @@ from tests.support.records import numbered, uid
 ROOT = Path(__file__).parents[3]
 
 
-async def test_killed_at_random_it_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
+async def test_fault9_killed_at_random_it_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
     """E9: after kill -9 at random moments the view equals a recount of the log."""
     path = tmp_path / "view.db"
     chance = random.Random(7)

@@ -97,7 +97,7 @@ async def test_act_after_hears_the_true_exit_code_also_after_a_kill_a_timeout_an
     assert (ended.reason is Reason.OUT_OF_MEMORY) == ("memory_limit" in fields)
 
 
-async def test_act_before_that_fails_keeps_the_program_away_h4(hub: MakeHub) -> None:
+async def test_fault30_act_before_that_fails_keeps_the_program_away_h4(hub: MakeHub) -> None:
     around = hub("open('/workspace/ran', 'w')")
     put_actions(around, "raise SystemExit('no database')", AFTER)
     ended = await run(around)

@@ -54,7 +54,7 @@ async def is_ready(around: Hub, execution_id: str) -> None:
 @pytest.mark.parametrize(
     ("source", "exit_code", "wrote"), [(_SAYS_GOODBYE, 7, "ready\ngoodbye\n"), (_STUBBORN, 137, "ready\n")]
 )
-async def test_what_runs_gets_sigterm_and_sigkill_after_its_grace_and_keeps_its_output_m1(
+async def test_fault28_what_runs_gets_sigterm_and_sigkill_after_its_grace_and_keeps_its_output_m1(
     hub: MakeHub, source: str, exit_code: int, wrote: str
 ) -> None:
     around = hub(source, stop_grace_seconds=1)
@@ -85,7 +85,7 @@ async def test_a_pull_is_given_up_at_once_m1(hub: MakeHub, mute_registry: str) -
     assert (ended.exit_code, ended.started_at) == (None, None)
 
 
-async def test_a_cancel_at_any_moment_of_a_short_life_leaves_one_ending_and_no_container_m1(hub: MakeHub) -> None:
+async def test_fault34_a_cancel_at_any_moment_of_a_short_life_leaves_one_ending_and_no_container_m1(hub: MakeHub) -> None:
     around = hub("print('ran')", settings={"max_concurrent_executions": 4})
 
     async def race(number: int) -> Status:

@@ -38,7 +38,7 @@ async def test_the_exit_code_of_a_failing_program_is_recorded_r16(hub: MakeHub) 
     assert ended.message == "Program exited with code 3"
 
 
-async def test_at_the_time_limit_a_program_that_ignores_sigterm_is_killed_and_its_output_kept_r17(hub: MakeHub) -> None:
+async def test_fault28_at_the_time_limit_a_program_that_ignores_sigterm_is_killed_and_its_output_kept_r17(hub: MakeHub) -> None:
     around = hub(
         """
         import signal, sys, time
@@ -62,7 +62,7 @@ async def test_at_the_time_limit_a_program_that_ignores_sigterm_is_killed_and_it
     assert containers(execution_id=execution_id) == []
 
 
-async def test_all_byte_values_and_five_mebibytes_arrive_exactly(hub: MakeHub) -> None:
+async def test_fault20_t8_all_byte_values_and_five_mebibytes_arrive_exactly(hub: MakeHub) -> None:
     around = hub(
         """
         import sys
@@ -81,7 +81,7 @@ async def test_all_byte_values_and_five_mebibytes_arrive_exactly(hub: MakeHub) -
     assert (ended.stdout.total_bytes, ended.stdout.kept_bytes, ended.stdout.truncated) == (len(expected), len(expected), False)
 
 
-async def test_short_output_is_unaltered_e14(hub: MakeHub) -> None:
+async def test_fault20_short_output_is_unaltered_e14(hub: MakeHub) -> None:
     around = hub(r"""print(r"C:\new\table", flush=True); import sys; sys.stdout.buffer.write(bytes(range(256)))""")
     async with around.runner():
         ended = await around.ended(await around.submit())

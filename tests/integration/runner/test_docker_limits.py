@@ -9,7 +9,7 @@ from tests.integration.runner.conftest import MakeHub
 from tests.support.docker import inspect
 
 
-async def test_docker_applies_the_limits_and_the_hardened_defaults_p12_p13_m13(hub: MakeHub) -> None:
+async def test_t6_docker_applies_the_limits_and_the_hardened_defaults_p12_p13_m13(hub: MakeHub) -> None:
     around = hub("import time; time.sleep(60)", memory_limit="96m", cpu_limit="0.25", pids_limit=33, timeout_seconds=50)
     async with around.runner(stop_limit_seconds=0):
         execution_id = await around.submit()
@@ -64,7 +64,7 @@ async def test_the_kernel_holds_the_program_to_its_capabilities_and_its_memory_p
     assert ended.stdout.content == "0000000000000000 0000000000000000 1 2\n"
 
 
-async def test_a_program_killed_for_want_of_memory_fails_with_its_limit_named_v3(hub: MakeHub) -> None:
+async def test_fault17_t10_a_program_killed_for_want_of_memory_fails_with_its_limit_named_v3(hub: MakeHub) -> None:
     around = hub("print('start', flush=True); x = bytearray(300 * 1024 * 1024); print(len(x))", memory_limit="64m")
     async with around.runner():
         ended = await around.ended(await around.submit())
@@ -74,7 +74,7 @@ async def test_a_program_killed_for_want_of_memory_fails_with_its_limit_named_v3
     assert ended.stdout.content == "start\n"
 
 
-async def test_a_child_killed_for_want_of_memory_leaves_the_exit_code_as_it_is(hub: MakeHub) -> None:
+async def test_fault17_t10_a_child_killed_for_want_of_memory_leaves_the_exit_code_as_it_is(hub: MakeHub) -> None:
     around = hub(
         """
         import os, sys

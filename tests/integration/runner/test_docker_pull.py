@@ -56,7 +56,7 @@ async def connection() -> AsyncIterator[DockerConnection]:
     await connection.close()
 
 
-async def test_one_pull_serves_all_and_goes_on_while_one_of_them_waits(
+async def test_fault16_one_pull_serves_all_and_goes_on_while_one_of_them_waits(
     registry: MuteRegistry, connection: DockerConnection
 ) -> None:
     images = DockerImages(connection, pull_seconds=30)
@@ -103,7 +103,7 @@ async def test_r12_every_waiter_hears_how_far_the_one_pull_has_come(connection: 
 
 
 @pytest.mark.parametrize("name", ["absent", "team/absent"])
-async def test_r12_v1_an_image_that_its_registry_does_not_have_is_not_found(connection: DockerConnection, name: str) -> None:
+async def test_fault16_r12_v1_an_image_that_its_registry_does_not_have_is_not_found(connection: DockerConnection, name: str) -> None:
     async with registry_served() as registry:
         with pytest.raises(CannotRun) as caught:
             await DockerImages(connection).ensure(f"127.0.0.1:{registry.port}/{name}:1")
@@ -113,7 +113,7 @@ async def test_r12_v1_an_image_that_its_registry_does_not_have_is_not_found(conn
     assert "available in a registry. Docker says: manifest" in caught.value.message
 
 
-async def test_v4_a_registry_that_can_not_be_reached_is_the_networks_fault(connection: DockerConnection) -> None:
+async def test_fault16_v4_a_registry_that_can_not_be_reached_is_the_networks_fault(connection: DockerConnection) -> None:
     with pytest.raises(CannotRun) as caught:
         await DockerImages(connection).ensure("127.0.0.1:1/no/such-image:1")
 
@@ -122,7 +122,7 @@ async def test_v4_a_registry_that_can_not_be_reached_is_the_networks_fault(conne
     assert "connection refused" in caught.value.message
 
 
-async def test_a_registry_that_never_answers_costs_no_more_than_the_limit_r12(
+async def test_fault16_a_registry_that_never_answers_costs_no_more_than_the_limit_r12(
     registry: MuteRegistry, connection: DockerConnection
 ) -> None:
     images = DockerImages(connection, pull_seconds=1)

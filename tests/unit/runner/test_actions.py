@@ -59,7 +59,7 @@ async def test_act_after_is_told_the_true_exit_code_h2_h3(
     assert (ended.lines_before, ended.lines_after) == (None, "[act_after] ran\n")
 
 
-async def test_act_before_that_fails_keeps_the_program_from_running_h4(tmp_path: Path) -> None:
+async def test_fault30_act_before_that_fails_keeps_the_program_from_running_h4(tmp_path: Path) -> None:
     hub = with_actions(tmp_path)
     execution_id, ended = await run(hub, before_exit_code=4, before_stderr="no database", stdout="the work")
 
@@ -77,7 +77,7 @@ async def test_act_before_that_fails_keeps_the_program_from_running_h4(tmp_path:
         ({"after_start_error": "start_failed"}, "act_after could not be run"),
     ],
 )
-async def test_act_after_never_changes_the_result_h4(tmp_path: Path, parameters: dict[str, Any], words: str) -> None:
+async def test_fault30_act_after_never_changes_the_result_h4(tmp_path: Path, parameters: dict[str, Any], words: str) -> None:
     hub = with_actions(tmp_path, action_timeout_seconds=0.2, stop_grace_seconds=0.1)
     _, ended = await run(hub, stdout="the work", **parameters)
 
@@ -85,7 +85,7 @@ async def test_act_after_never_changes_the_result_h4(tmp_path: Path, parameters:
     assert f"[hub] {words}" in (ended.lines_after or "")
 
 
-async def test_an_action_that_hangs_is_stopped_at_its_own_limit_h4(tmp_path: Path) -> None:
+async def test_fault30_an_action_that_hangs_is_stopped_at_its_own_limit_h4(tmp_path: Path) -> None:
     hub = with_actions(tmp_path, "act_before.py", action_timeout_seconds=0.2, stop_grace_seconds=0.1)
     _, ended = await run(hub, before_sleep=60)
 

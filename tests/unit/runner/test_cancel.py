@@ -122,7 +122,7 @@ async def test_a_cancel_of_one_leaves_the_others_alone_m1(hub: Hub) -> None:
         assert (await hub.ended(other)).status is Status.COMPLETED
 
 
-async def test_a_cancel_that_races_with_the_programs_end_leaves_one_terminal_event_m1(tmp_path: Path) -> None:
+async def test_fault34_a_cancel_that_races_with_the_programs_end_leaves_one_terminal_event_m1(tmp_path: Path) -> None:
     hub = make_hub(tmp_path, max_concurrent_executions=50)
 
     async def race(number: int) -> Status:

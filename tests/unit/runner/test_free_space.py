@@ -33,7 +33,7 @@ def test_m27_the_real_disk_is_measured_and_0_asks_for_nothing(tmp_path: Path) ->
     assert "No such file" in str(FreeSpace(tmp_path / "nowhere", 1).problem)
 
 
-def test_m27_a_file_system_that_fills_up_is_noticed_and_so_is_room_again() -> None:
+def test_fault21_m27_a_file_system_that_fills_up_is_noticed_and_so_is_room_again() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder, tempfile.TemporaryFile(dir=folder) as file:
         space = FreeSpace(Path(folder), free_bytes(Path(folder)) - 4 * 2**20)
         seen = [space.problem]
@@ -45,7 +45,7 @@ def test_m27_a_file_system_that_fills_up_is_noticed_and_so_is_room_again() -> No
 
 
 @pytest.mark.parametrize("bad", [99, 0, -1])
-async def test_m27_a_runner_without_room_takes_nothing_says_so_and_goes_on_when_there_is_room(hub: Hub, bad: int) -> None:
+async def test_fault21_m27_a_runner_without_room_takes_nothing_says_so_and_goes_on_when_there_is_room(hub: Hub, bad: int) -> None:
     disk = Disk(100)
     hub.free_space = FreeSpace(hub.state_dir, 100, free_bytes=disk.free_bytes)
     async with hub.runner() as runner:

@@ -23,7 +23,7 @@ def joined(pieces: list[Piece], stream: StreamName) -> bytes:
 
 @settings(deadline=None)
 @given(frames=FRAMES, ticks=st.lists(st.booleans(), min_size=30, max_size=30), limit=st.integers(1, 3000))
-def test_whatever_the_frames_everything_up_to_the_limit_is_kept_exactly(
+def test_fault20_whatever_the_frames_everything_up_to_the_limit_is_kept_exactly(
     frames: list[Frame], ticks: list[bool], limit: int
 ) -> None:
     capture = Capture(limit)
@@ -85,7 +85,7 @@ def test_a_waiting_byte_is_due_after_the_flush_time_and_not_before() -> None:
     assert capture.seconds_until_due(6.0) is None
 
 
-def test_memory_stays_flat_in_a_flood_and_the_counts_are_exact_t9() -> None:
+def test_fault19_memory_stays_flat_in_a_flood_and_the_counts_are_exact_t9() -> None:
     block, blocks = b"x" * 32768, 8000
     capture = Capture(10 * 1024**2)
     tracemalloc.start()
