@@ -42,7 +42,7 @@ from gateway.lookup import Lookup
 from gateway.middlewares import authorize, name_request, tell_problems
 from gateway.openapi import make_document
 from gateway.overlay import Overlay
-from gateway.ports import Accounts, ApiTokens, Catalogues, Cleanups, Endings, Fleet, Health, View
+from gateway.ports import Accounts, ApiTokens, Catalogues, Cleanups, Endings, Fleet, Health, Room, View
 from gateway.reference_page import render
 from gateway.repeats import Repeats
 from gateway.routes import ROUTES, add_routes
@@ -77,6 +77,7 @@ def make_app(
     signing_key: bytes,
     queue_length: int,
     version: str,
+    room: Room | None = None,
     accept_limit_seconds: float = LIMIT_SECONDS,
     overlay: Overlay | None = None,
     throttle: Throttle | None = None,
@@ -85,7 +86,8 @@ def make_app(
 ) -> web.Application:
     """The HTTP application.
 
-    ``queue_length`` is how many commands may wait in a pool's queue, ``version`` the version of the package.
+    ``queue_length`` is how many commands may wait in a pool's queue, ``version`` the version of the package; without
+    ``room`` nobody looks whether the disk has some.
 
     Raises:
         BadSigningKey: the key has less than 32 bytes.
@@ -114,6 +116,7 @@ def make_app(
         repeats=Repeats(keys=keys, overlay=overlay, view=view, withdrawals=withdrawals, clock=clock),
         withdrawals=withdrawals,
         queue_length=queue_length,
+        room=room,
         limit_seconds=accept_limit_seconds,
         clock=clock,
     )

@@ -15,7 +15,7 @@ from bus.ports import Commands
 from gateway import problems
 from gateway.errors import OverlayFull, Refused
 from gateway.overlay import Overlay
-from gateway.ports import Catalogues, Fleet, View
+from gateway.ports import Catalogues, Fleet, Room, View
 from gateway.redrive import Redrive
 from gateway.repeats import Repeats
 from gateway.withdrawals import Withdrawals
@@ -60,10 +60,11 @@ class Intake:
         repeats: Repeats,
         withdrawals: Withdrawals,
         queue_length: int,
+        room: Room | None = None,
         limit_seconds: float = LIMIT_SECONDS,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """``queue_length`` is how many commands may wait in a pool's queue."""
+        """``queue_length`` is how many commands may wait in a pool's queue; without ``room`` nobody looks at the disk."""
         self._catalogues = catalogues
         self._commands = commands
         self._overlay = overlay
@@ -73,6 +74,7 @@ class Intake:
         self._withdrawals = withdrawals
         self._clock = clock
         self._queue_length = queue_length
+        self._room = room
         self._limit_seconds = limit_seconds
         #: By execution id.
         self._publishing: dict[str, asyncio.Task[None]] = {}
@@ -174,6 +176,8 @@ class Intake:
             correlation_id=redrive.correlation_id if redrive is not None else None,
         )
 
+        if self._room is not None and self._room.problem is not None:
+            raise Refused(problems.no_room())
         if catalogue.rejects_on_limit(program):
             await self._refuse_above(self._fleet.capacity() or catalogue.settings.max_concurrent_executions)
         await self._admit(pool, deadline)

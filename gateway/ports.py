@@ -123,6 +123,14 @@ class Health(Protocol):
         """Whether an execution can be accepted now."""
 
 
+class Room(Protocol):
+    """Room on the disk for what is accepted."""
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, for people; ``None`` where there is room. Never waits."""
+
+
 class Accounts(Protocol):
     """Who may log in."""
 

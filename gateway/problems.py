@@ -227,6 +227,17 @@ def bus_unavailable() -> Problem:
     )
 
 
+def no_room() -> Problem:
+    """The disk that must remember what is accepted is almost full."""
+    return Problem(
+        status=503,
+        slug="disk-full",
+        title="The disk is full",
+        detail="The hub's disk is almost full. Nothing was accepted; try again when there is room, /health says how much.",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
 def outcome_unknown(execution_id: str) -> Problem:
     """The bus did not say whether it took the command."""
     location = f"/executions/{execution_id}"

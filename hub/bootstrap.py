@@ -97,6 +97,7 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
                 return 0
             probes: dict[str, Probe] = {"config": lambda: catalogues.problem}
             versions: dict[str, Probe] = {}
+            free_space = FreeSpace(hub.state_path, hub.min_free_bytes)
             view = await _view(stack, hub) if Role.GATEWAY in roles else None
             tasks = await stack.enter_async_context(Supervisor())
             tasks.start("config", catalogues.run())
@@ -104,9 +105,11 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
             if Role.RUNNER in roles:
                 if hub.host_project_dir == AUTO:
                     hub = hub.model_copy(update={"host_project_dir": await _host_project_dir(hub, stop)})
-                await _start_runner(stack, tasks, probes, versions, hub, bus, catalogues)
+                await _start_runner(stack, tasks, probes, versions, hub, bus, catalogues, free_space)
             if view is not None:
-                await _start_gateway(stack, tasks, Health(bus, probes, versions), probes, hub, bus, catalogues, view)
+                probes["disk"] = lambda: free_space.problem
+                health = Health(bus, probes, versions, needed=probes["disk"])
+                await _start_gateway(stack, tasks, health, probes, hub, bus, catalogues, view, free_space)
             # A mistake in config.yaml is no reason to call the process unwell: it goes on with the last good one. Nor is what
             # is missing from before.
             fine: dict[str, Probe] = {"config": lambda: None, "history": lambda: None}
@@ -142,6 +145,7 @@ async def _start_runner(
     hub: HubSettings,
     bus: Bus,
     catalogues: Catalogues,
+    free_space: FreeSpace,
 ) -> None:
     identity = load_identity(hub.state_path, instance=hub.instance, runner_id=hub.runner_id)
     journal = Journal(hub.state_path / "journal.db")
@@ -160,7 +164,7 @@ async def _start_runner(
         identity=identity,
         pool=hub.pool or catalogues.current.settings.pool,
         host_project_dir=hub.host_project_dir,
-        free_space=FreeSpace(hub.state_path, hub.min_free_bytes),
+        free_space=free_space,
         out_of_bounds=(hub.state_path, Path(socket_path)),
         ca_bundle=find_ca_bundle(hub),
         lease_seconds=hub.lease_seconds,
@@ -220,6 +224,7 @@ async def _start_gateway(
     bus: Bus,
     catalogues: Catalogues,
     view: View,
+    free_space: FreeSpace,
 ) -> None:
     endings = Endings(view)
     gaps = Gaps()
@@ -285,6 +290,7 @@ async def _start_gateway(
         api_tokens=api_tokens,
         signing_key=users.signing_key,
         queue_length=hub.queue_length,
+        room=free_space,
         version=version(),
     )
     await stack.enter_async_context(listen(app, host=hub.api_host, port=hub.api_port))

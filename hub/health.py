@@ -11,13 +11,21 @@ Probe = Callable[[], str | None]
 class Health:
     """Asks the parts when it is asked."""
 
-    def __init__(self, bus: Bus, probes: Mapping[str, Probe], versions: Mapping[str, Probe] | None = None) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        probes: Mapping[str, Probe],
+        versions: Mapping[str, Probe] | None = None,
+        *,
+        needed: Probe = lambda: None,
+    ) -> None:
         """``probes`` maps names that people read to the parts' own words; the bus is asked anyway. ``versions`` are asked which
-        version of something they use.
+        version of something they use. While ``needed`` has something to say, nothing can be accepted.
         """
         self._bus = bus
         self._probes = probes
         self._versions = versions or {}
+        self._needed = needed
 
     def problems(self) -> dict[str, str]:
         """Component → what is wrong with it; empty where all is well."""
@@ -32,5 +40,5 @@ class Health:
         return {name: version for name, probe in self._versions.items() if (version := probe())}
 
     def ready(self) -> bool:
-        """Whether an execution can be accepted now: that takes the bus, and nothing else."""
-        return self._bus.state.connected
+        """Whether an execution can be accepted now: that takes the bus, and room on the disk."""
+        return self._bus.state.connected and self._needed() is None

@@ -77,7 +77,8 @@ class HubSettings(BaseSettings):
     compose_command: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, validation_alias=_from("HUB_COMPOSE_COMMAND")
     )
-    #: Bytes that must be free on the disk of the state directory before the runner takes work; 0 turns it off.
+    #: Bytes that must be free on the disk of the state directory before the gateway accepts work or the runner takes
+    #: it, and on the engine's disk where it is seen from here; 0 turns it off.
     min_free_bytes: Annotated[int, Field(ge=0)] = Field(default=256 * 1024**2, validation_alias=_from("HUB_MIN_FREE_BYTES"))
     #: Seconds that programs may still run after SIGTERM reached the runner.
     stop_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=5.0, validation_alias=_from("HUB_STOP_SECONDS"))

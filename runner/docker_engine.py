@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -78,6 +79,15 @@ class DockerEngine:
                 return f"Docker {(await docker.version())['Version']}"
         except DockerError as error:
             raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
+
+    async def data_root(self) -> Path | None:
+        """See :meth:`runner.engine.Engine.data_root`."""
+        try:
+            async with self._connection.call("asking where Docker keeps its data", _PING_SECONDS) as docker:
+                told = (await docker.system.info()).get("DockerRootDir")
+        except DockerError as error:
+            raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
+        return Path(told) if told else None
 
     async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""

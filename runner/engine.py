@@ -27,6 +27,7 @@ leaves in its file system is there for the next.
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from runner.compose_spec import ComposeSpec
@@ -133,6 +134,13 @@ class Engine(Protocol):
 
         Raises:
             EngineUnavailable: it does not, within a few seconds.
+        """
+
+    async def data_root(self) -> Path | None:
+        """Where the engine keeps containers and images, as a path of its own host; ``None`` where it does not say.
+
+        Raises:
+            EngineUnavailable: the engine is away.
         """
 
     async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:

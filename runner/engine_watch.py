@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import structlog
 
@@ -27,6 +28,10 @@ class EngineWatch:
         self.problem: str | None = None
         #: The engine's name and version; ``None`` before its first answer.
         self.version: str | None = None
+        #: Where it keeps containers and images, on its own host; ``None`` where it has not said so.
+        self.data_root: Path | None = None
+        #: Whether it is to be asked that again.
+        self._root_is_open = True
 
     async def run(self) -> None:
         """Watch, for ever."""
@@ -43,6 +48,8 @@ class EngineWatch:
         """Ask now."""
         try:
             self.version = await self._engine.ping()
+            if not self.available.is_set() or self._root_is_open:
+                await self._ask_for_root()
         except EngineUnavailable as error:
             if not self.away.is_set():
                 log.error("engine unavailable, taking no work until it answers", action="engine_away", error=str(error))
@@ -56,3 +63,13 @@ class EngineWatch:
         self.away.clear()
         self.available.set()
         return True
+
+    async def _ask_for_root(self) -> None:
+        # An engine that answers this too late can run programs all the same.
+        try:
+            self.data_root = await self._engine.data_root()
+        except EngineUnavailable as error:
+            self._root_is_open = True
+            log.info("the engine does not say where its data are", action="engine_root_unknown", error=str(error))
+        else:
+            self._root_is_open = False

@@ -1,6 +1,7 @@
 """Both engines as one: each attempt goes to the engine of its kind, and what an earlier life left is looked for in both."""
 
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 from runner import labels
 from runner.compose_engine import ComposeEngine
@@ -25,6 +26,10 @@ class Engines:
     async def ping(self) -> str:
         """See :meth:`runner.engine.Engine.ping`."""
         return await self._docker.ping()
+
+    async def data_root(self) -> Path | None:
+        """See :meth:`runner.engine.Engine.data_root`."""
+        return await self._docker.data_root()
 
     async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""

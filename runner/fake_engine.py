@@ -25,6 +25,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from runner.engine import NEVER, ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineForbidden, EngineUnavailable, OutOfOrder
@@ -103,6 +104,8 @@ class FakeEngine:
         self.away = False
         #: Whether it is away for want of a permission.
         self.forbidden = False
+        #: Where it says that it keeps its data.
+        self.root: Path | None = None
         #: How often each container was started.
         self.starts: Counter[str] = Counter()
         #: What each container's ``act_after`` was told.
@@ -141,6 +144,11 @@ class FakeEngine:
         """See the contract."""
         self._answer()
         return "fake 1.0"
+
+    async def data_root(self) -> Path | None:
+        """See the contract."""
+        self._answer()
+        return self.root
 
     async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
         """See the contract."""

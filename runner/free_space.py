@@ -1,4 +1,4 @@
-"""Whether there is room on the disk for more work."""
+"""Whether there is room on the disks for more work."""
 
 import os
 from collections.abc import Callable
@@ -32,6 +32,10 @@ class FreeSpace:
         self._free_bytes = free_bytes
         self._was_short = False
 
+    def at(self, path: Path) -> "FreeSpace":
+        """The same limit for another disk."""
+        return FreeSpace(path, self._least_bytes, free_bytes=self._free_bytes)
+
     @property
     def problem(self) -> str | None:
         """What is wrong, for people; ``None`` where there is room."""
@@ -54,3 +58,34 @@ class FreeSpace:
             return None
         mebibytes = (free // 2**20, -(-self._least_bytes // 2**20))
         return f"the disk of {self._path} has {mebibytes[0]} MiB free, and {mebibytes[1]} MiB are needed to take work"
+
+
+class Room:
+    """Room for one more program: on the disk of the runner's own files, and on the engine's where that is seen from here."""
+
+    def __init__(self, own: FreeSpace, engine_root: Callable[[], Path | None]) -> None:
+        """``engine_root`` says where the engine keeps containers and images, as far as it has told."""
+        self._own = own
+        self._engine_root = engine_root
+        self._engines: tuple[Path, FreeSpace] | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, for people; ``None`` where there is room."""
+        return self._own.problem or self._engine_problem()
+
+    def _engine_problem(self) -> str | None:
+        root = self._engine_root()
+        if root is None or not _is_seen(root):
+            return None
+        if self._engines is None or self._engines[0] != root:
+            self._engines = root, self._own.at(root)
+        return self._engines[1].problem
+
+
+def _is_seen(path: Path) -> bool:
+    # The engine may be on another machine, or this process in a container.
+    try:
+        return path.is_dir()
+    except OSError:
+        return False

@@ -19,7 +19,7 @@ from runner.engine import Engine
 from runner.engine_watch import EngineWatch
 from runner.errors import Interrupted
 from runner.execution import Execution, Fate
-from runner.free_space import FreeSpace
+from runner.free_space import FreeSpace, Room
 from runner.identity import Identity
 from runner.journal import Claimed, Journal
 from runner.membership import Membership
@@ -91,7 +91,7 @@ class Runner:
         )
         self._slots = Slots(lambda: catalogues.current.settings.max_concurrent_executions)
         self._watch = EngineWatch(engine)
-        self._free_space = free_space
+        self._room = free_space and Room(free_space, lambda: self._watch.data_root)
         self._outbox = Outbox(journal, bus.streams, may_tell=self._standing.sure)
         self._presence = Presence(
             bus.leases,
@@ -122,7 +122,7 @@ class Runner:
 
     @property
     def _disk_problem(self) -> str | None:
-        return None if self._free_space is None else self._free_space.problem
+        return None if self._room is None else self._room.problem
 
     @property
     def running(self) -> int:
@@ -239,6 +239,7 @@ class Runner:
             self._slots.free > 0
             and self._watch.available.is_set()
             and self._disk_problem is None
+            and self._journal.problem is None
             and self._journal.outbox_bytes <= _MOST_WAITING_BYTES
             and len(self._lives) - self._slots.used <= _MOST_TO_REMOVE
         )
@@ -270,7 +271,13 @@ class Runner:
             log.warning("malformed command", action="command_rejected", message_id=message.id, why=str(error))
             await self._settle(delivery.reject(str(error)), "reject")
             return
-        claimed, is_new = await self._journal.claim(execution_id, attempt, digest, command)
+        try:
+            # It waits while the disk is full. What is written after a stop all the same, the next life finds.
+            claiming = self._journal.claim(execution_id, attempt, digest, command)
+            claimed, is_new = await unless(self._stopping, claiming)
+        except Interrupted:
+            await self._settle(delivery.give_back(), "give back")
+            raise
         if not is_new:
             log.info("command came again", action="command_redelivered", execution_id=execution_id)
             await self._settle(delivery.done(), "acknowledge")

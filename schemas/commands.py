@@ -104,7 +104,10 @@ def _parse(message_id: str | None, body: bytes, model: type[_C], *, most_bytes: 
     if len(message_id) > 255:
         raise MalformedCommand("the message_id is longer than 255 characters")
     if len(body) > most_bytes:
-        raise MalformedCommand(f"the body has {len(body)} bytes: at most {most_bytes} are allowed")
+        raise MalformedCommand(
+            f"the body has {len(body)} bytes, and at most {most_bytes} are allowed: put what is large somewhere else, "
+            "and let the parameters say where"
+        )
     try:
         command = model.model_validate(json.loads(body, parse_constant=_refuse_constant, parse_float=_finite))
         # Lone surrogates pass json.loads, and names with them pass pydantic too: better refused now than in an event.

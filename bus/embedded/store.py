@@ -172,7 +172,9 @@ class Store:
     def _tell(write: _Write[Any], error: Exception | None) -> None:
         failure = write.error
         if error is not None:
-            failure = BusUnavailable(f"the bus can't be written: {error}", outcome_unknown=True)
+            # A full disk has taken nothing: the whole transaction was rolled back. What else may be on the disk, nobody knows.
+            full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+            failure = BusUnavailable(f"the bus can't be written: {error}", outcome_unknown=not full)
             failure.__cause__ = error
         if failure is None and write.then is not None:
             write.then(write.result)

@@ -72,7 +72,9 @@ async def test_m1_what_waits_never_starts_and_what_runs_is_stopped_each_with_who
     assert (status, body["type"]) == (404, "/problems/execution-not-found")
 
 
-async def test_fault28_m1_what_ignores_sigterm_is_killed_after_its_grace_and_keeps_its_output(hub: HubProcess, api: Api) -> None:
+async def test_fault28_m1_what_ignores_sigterm_is_killed_after_its_grace_and_keeps_its_output(
+    hub: HubProcess, api: Api
+) -> None:
     execution_id = await api.submit("dies_hard")
     await runs(api, execution_id)
 

@@ -50,7 +50,9 @@ async def test_r16_a_failing_program_is_a_result_with_its_exit_code(api: Api) ->
     assert record["output"] == "before the failure\n"
 
 
-async def test_fault28_r17_a_program_that_ignores_sigterm_ends_at_its_limit_with_what_it_wrote(api: Api, hub: HubProcess) -> None:
+async def test_fault28_r17_a_program_that_ignores_sigterm_ends_at_its_limit_with_what_it_wrote(
+    api: Api, hub: HubProcess
+) -> None:
     record = await api.run("stubborn")
     assert (record["status"], record["reason"]) == ("timeout", "timeout")
     assert record["output"] == "partial output\n"

@@ -333,6 +333,13 @@ class FakeAccounts:
         return (username, password) == (USERNAME, PASSWORD)
 
 
+@dataclass
+class FakeRoom:
+    """A disk with room, until a test says what is wrong."""
+
+    problem: str | None = None
+
+
 @dataclass(kw_only=True)
 class World:
     """Everything around one gateway."""
@@ -349,6 +356,7 @@ class World:
     api_tokens: FakeApiTokens = field(default_factory=FakeApiTokens)
     overlay: Overlay = field(default_factory=Overlay)
     throttle: Throttle = field(default_factory=Throttle)
+    room: FakeRoom = field(default_factory=FakeRoom)
     queue_length: int = 100
     accept_limit_seconds: float = 1.8
     clock: Callable[[], datetime] = utc_now
@@ -372,6 +380,7 @@ class World:
             api_tokens=self.api_tokens,
             signing_key=SIGNING_KEY,
             queue_length=self.queue_length,
+            room=self.room,
             version="2.0.0.test",
             accept_limit_seconds=self.accept_limit_seconds,
             overlay=self.overlay,

@@ -100,6 +100,10 @@ class HubProcess:
         status = Path(f"/proc/{self._processes[part].pid}/status").read_text(encoding="ascii")
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
 
+    def pid(self, part: str = "up") -> int:
+        """Of the process of one part."""
+        return self._processes[part].pid
+
     def send_signal(self, part: str, number: signal.Signals) -> None:
         """Send a signal to one part, if it was started and not stopped."""
         if (process := self._processes.get(part)) is not None:

@@ -103,7 +103,9 @@ async def test_r12_every_waiter_hears_how_far_the_one_pull_has_come(connection: 
 
 
 @pytest.mark.parametrize("name", ["absent", "team/absent"])
-async def test_fault16_r12_v1_an_image_that_its_registry_does_not_have_is_not_found(connection: DockerConnection, name: str) -> None:
+async def test_fault16_r12_v1_an_image_that_its_registry_does_not_have_is_not_found(
+    connection: DockerConnection, name: str
+) -> None:
     async with registry_served() as registry:
         with pytest.raises(CannotRun) as caught:
             await DockerImages(connection).ensure(f"127.0.0.1:{registry.port}/{name}:1")

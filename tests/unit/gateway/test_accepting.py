@@ -123,7 +123,7 @@ async def test_what_is_not_declared_as_plain_json_is_415(client: Client, world: 
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_over_the_limit_is_413_also_when_its_length_is_not_told(client: Client, chunked: bool) -> None:
+async def test_fault31_m27_a_body_over_the_limit_is_413_also_when_its_length_is_not_told(client: Client, chunked: bool) -> None:
     body = json.dumps({"program_id": "example_script", "parameters": {"x": "y" * 70_000}}).encode()
 
     async def pieces() -> object:
@@ -146,6 +146,23 @@ async def test_m27_a_full_queue_is_429_and_nothing_is_accepted(client: Client, w
     assert int(response.headers["Retry-After"]) > 0
     assert "Nothing was accepted" in (await response.json())["detail"]
     assert other_pool.status == 202
+    assert len(world.commands.accepted) == 1
+
+
+async def test_fault21_m27_without_room_on_the_disk_it_is_503_and_what_was_accepted_can_be_cancelled(
+    client: Client, world: World
+) -> None:
+    before = (await (await client.post("/execute", json={"program_id": "example_script"})).json())["execution_id"]
+    world.room.problem = "the disk of /some/where has 1 MiB free"
+
+    response = await client.post("/execute", json={"program_id": "example_script"})
+    cancel = await client.post(f"/executions/{before}/cancel")
+
+    assert response.status == 503
+    assert int(response.headers["Retry-After"]) > 0
+    assert (await response.json())["type"] == "/problems/disk-full"
+    assert "/some/where" not in await response.text()
+    assert cancel.status == 202
     assert len(world.commands.accepted) == 1
 
 

@@ -45,7 +45,9 @@ def test_fault21_m27_a_file_system_that_fills_up_is_noticed_and_so_is_room_again
 
 
 @pytest.mark.parametrize("bad", [99, 0, -1])
-async def test_fault21_m27_a_runner_without_room_takes_nothing_says_so_and_goes_on_when_there_is_room(hub: Hub, bad: int) -> None:
+async def test_fault21_m27_a_runner_without_room_takes_nothing_says_so_and_goes_on_when_there_is_room(
+    hub: Hub, bad: int
+) -> None:
     disk = Disk(100)
     hub.free_space = FreeSpace(hub.state_dir, 100, free_bytes=disk.free_bytes)
     async with hub.runner() as runner:
@@ -68,3 +70,31 @@ async def test_fault21_m27_a_runner_without_room_takes_nothing_says_so_and_goes_
         disk.free = 100
         assert (await hub.ended(waiting)).status is Status.COMPLETED
         assert runner.problem is None
+
+
+async def test_fault21_m27_a_runner_takes_nothing_while_the_engines_disk_is_short_where_it_is_seen_from_here(
+    hub: Hub, tmp_path: Path
+) -> None:
+    engines = tmp_path / "docker"
+    engines.mkdir()
+    free = {hub.state_dir: 100, engines: 99}
+    hub.fake.root = engines
+    hub.free_space = FreeSpace(hub.state_dir, 100, free_bytes=lambda path: free[path])
+    async with hub.runner() as runner:
+        waiting = await hub.submit()
+
+        async def problem() -> str:
+            return str(runner.problem)
+
+        await eventually(problem, lambda said: f"the disk of {engines} has" in said)
+        assert await hub.bus.commands.waiting("default") == 1
+        free[engines] = 100
+        assert (await hub.ended(waiting)).status is Status.COMPLETED
+        assert runner.problem is None
+
+
+async def test_fault21_an_engines_disk_that_is_not_seen_from_here_is_no_concern(hub: Hub, tmp_path: Path) -> None:
+    hub.fake.root = tmp_path / "of another machine"
+    hub.free_space = FreeSpace(hub.state_dir, 100, free_bytes=lambda path: 100 if path == hub.state_dir else 0)
+    async with hub.runner():
+        assert (await hub.ended(await hub.submit())).status is Status.COMPLETED
