@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Coroutine
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
@@ -12,6 +13,7 @@ import structlog
 from bus.backoff import Backoff
 from bus.errors import Fenced
 from bus.messages import CANCELLED, End
+from runner.boot_clock import Moment
 from runner.container import Container
 from runner.course import Course
 from runner.endings import Ending, cancelled, interrupted_by_restart, never_ran
@@ -82,6 +84,8 @@ class Execution:
         self._started_at = claimed.started_at
         #: Whether a step was begun, by this life or an earlier one.
         self._has_begun = claimed.course is not None and bool(claimed.course.steps)
+        #: The same by the clock that nobody can set; of an earlier life, what is known: not after it.
+        self._begun = claimed.course.steps[0].at if claimed.course is not None and claimed.course.steps else None
         self._program_id = claimed.program_id or routable_program_id(claimed.command.program_id)
         self._log = log.bind(execution_id=claimed.execution_id, attempt=claimed.attempt)
         self._container = Container(surroundings.engine, self.name, self._log, may_exist=container_may_exist)
@@ -237,7 +241,7 @@ class Execution:
     async def _step_by_step(self, course: Course) -> Outcome:
         async def started() -> None:
             if self._started_at is None:
-                self._started_at = utc_now()
+                self._started_at, self._begun = utc_now(), Moment.now()
                 running = self._reports.running(
                     course.program_id,
                     started_at=self._started_at,
@@ -313,6 +317,14 @@ class Execution:
                     raise CannotRun(error.reason, f"Docker is not available: {error}") from error
                 await backoff.pause()
 
+    def _now_for_an_end(self) -> datetime:
+        """What time it is, as far as it agrees with how long it took: somebody may have set the clock meanwhile."""
+        took_at_most = None if self._begun is None else self._begun.seconds_ago()
+        if self._started_at is None or took_at_most is None:
+            return max(utc_now(), self._started_at or utc_now())
+        took = (utc_now() - self._started_at).total_seconds()
+        return self._started_at + timedelta(seconds=took if 0 <= took <= took_at_most else took_at_most)
+
     async def _end(self, outcome: Outcome) -> None:
         ending, retry = outcome.ending, self._retry()
         reports = [self._reports.wrote(self._program_id, piece) for piece in outcome.pieces]
@@ -320,7 +332,7 @@ class Execution:
             self._program_id,
             ending,
             started_at=self._started_at,
-            ended_at=utc_now(),
+            ended_at=self._now_for_an_end(),
             stdout=outcome.stdout,
             stderr=outcome.stderr,
             lines_before=self._before.text(),

@@ -11,6 +11,8 @@ started=$SECONDS
 tools/python_env.sh dev
 # The documented commands are run as they stand.
 for command in curl jq; do have "$command" || apt_install "$command"; done
+# A clock that a test may set.
+[ "${1:-}" != --full ] || apt_install libfaketime
 tools/docker_engine.sh --yes
 tools/base_image.sh
 tools/rabbitmq_image.sh

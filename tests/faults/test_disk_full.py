@@ -84,9 +84,9 @@ async def fleet(request: pytest.FixtureRequest, make_hub: HubMaker) -> AsyncIter
 
 @pytest.mark.parametrize(
     ("fleet", "full"),
-    [("embedded", [0]), ("rabbitmq", [0]), ("rabbitmq", [1]), ("rabbitmq", [0, 1])],
+    [("embedded", [0]), ("rabbitmq", [0]), ("rabbitmq", [1])],
     indirect=["fleet"],
-    ids=["embedded", "the gateway's", "the runner's", "both"],
+    ids=["embedded", "the gateway's", "the runner's"],
 )
 async def test_fault21_m27_a_full_disk_refuses_new_work_loses_nothing_and_all_goes_on_when_there_is_room(
     fleet: Fleet, full: list[int]
