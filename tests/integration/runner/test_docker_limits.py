@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from runner import labels
 from schemas.reasons import Reason
 from schemas.status import Status
@@ -74,15 +76,21 @@ async def test_fault17_t10_a_program_killed_for_want_of_memory_fails_with_its_li
     assert ended.stdout.content == "start\n"
 
 
-async def test_fault17_t10_a_child_killed_for_want_of_memory_leaves_the_exit_code_as_it_is(hub: MakeHub) -> None:
+@pytest.mark.parametrize(
+    ("then", "status", "reason", "exit_code"),
+    [("", Status.COMPLETED, None, 0), ("; raise SystemExit(3)", Status.FAILED, Reason.EXIT_CODE, 3)],
+)
+async def test_fault17_t10_a_child_killed_for_want_of_memory_leaves_the_exit_code_as_it_is(
+    hub: MakeHub, then: str, status: Status, reason: Reason | None, exit_code: int
+) -> None:
     around = hub(
-        """
+        f"""
         import os, sys
         if os.fork() == 0:
             x = bytearray(300 * 1024 * 1024)
             os._exit(0)
         _, status = os.wait()
-        print(os.waitstatus_to_exitcode(status))
+        print(os.waitstatus_to_exitcode(status)){then}
         """,
         memory_limit="64m",
     )
@@ -90,7 +98,15 @@ async def test_fault17_t10_a_child_killed_for_want_of_memory_leaves_the_exit_cod
         ended = await around.ended(await around.submit())
 
     assert ended.stdout.content == "-9\n"
-    assert (ended.status, ended.exit_code, ended.oom_killed) == (Status.COMPLETED, 0, True)
+    assert (ended.status, ended.reason, ended.exit_code, ended.oom_killed) == (status, reason, exit_code, True)
+
+
+async def test_fault17_t10_a_program_that_was_killed_by_somebody_did_not_run_out_of_memory(hub: MakeHub) -> None:
+    around = hub("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", memory_limit="64m")
+    async with around.runner():
+        ended = await around.ended(await around.submit())
+
+    assert (ended.status, ended.reason, ended.exit_code, ended.oom_killed) == (Status.FAILED, Reason.EXIT_CODE, 137, False)
 
 
 async def test_a_program_in_somebodys_folder_reads_and_writes_there_as_that_somebody(hub: MakeHub) -> None:
