@@ -1,5 +1,6 @@
 """The user's actions around a program, on a fake engine."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,51 @@ async def test_fault30_an_action_that_hangs_is_stopped_at_its_own_limit_h4(tmp_p
         Reason.ACTION_FAILED,
         "act_before did not end within 0.2 s (action_timeout_seconds), so the program was not run.",
     )
+
+
+_BEFORE = {
+    "ends well": {},
+    "hangs": {"before_sleep": 60},
+    "fails": {"before_exit_code": 4},
+    "is killed": {"before_oom": "main"},
+}
+_PROGRAM = {
+    "ends well": ({}, Status.COMPLETED, 0),
+    "fails": ({"exit_code": 3}, Status.FAILED, 3),
+    "hangs": ({"sleep": 60}, Status.TIMEOUT, 143),
+    "is killed": ({"oom": "main"}, Status.FAILED, 137),
+}
+_AFTER = {"ends well": {}, "hangs": {"after_sleep": 60}, "fails": {"after_exit_code": 9}, "is killed": {"after_oom": "main"}}
+
+
+async def test_fault30_whatever_the_actions_do_the_program_ends_as_it_does_and_never_runs_after_one_that_failed_h4(
+    tmp_path: Path,
+) -> None:
+    hub = with_actions(
+        tmp_path, max_concurrent_executions=64, action_timeout_seconds=0.3, timeout_seconds=0.3, stop_grace_seconds=0.1
+    )
+    async with hub.runner():
+        ids = {
+            case: await hub.submit(
+                stdout="the work", after_stdout="tidied\n", **_BEFORE[case[0]], **_PROGRAM[case[1]][0], **_AFTER[case[2]]
+            )
+            for case in itertools.product(_BEFORE, _PROGRAM, _AFTER)
+        }
+        ended = {case: await hub.ended(execution_id) for case, execution_id in ids.items()}
+
+    assert len(ended) == 64
+    for case, (before, program, after) in zip(ended, ended, strict=True):
+        end = ended[case]
+        if before == "ends well":
+            _, status, exit_code = _PROGRAM[program]
+            assert (end.status, end.exit_code, end.stdout.content) == (status, exit_code, "the work"), case
+            assert (hub.fake.starts[ids[case]], hub.fake.steps_of(ids[case])) == (1, []), case
+            # Whatever it does after that, it ran once.
+            assert (end.lines_after or "").count("[act_after] tidied") == 1, case
+            assert ("[hub] act_after" in (end.lines_after or "")) == (after != "ends well"), case
+        else:
+            assert (end.status, end.reason, end.exit_code) == (Status.FAILED, Reason.ACTION_FAILED, None), case
+            assert (hub.fake.starts[ids[case]], end.stdout.total_bytes, end.lines_after) == (0, 0, None), case
 
 
 async def test_without_python_in_the_image_there_are_no_actions_and_a_line_says_so_h5(tmp_path: Path) -> None:
