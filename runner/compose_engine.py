@@ -135,6 +135,10 @@ class ComposeEngine:
         """See :meth:`runner.engine.Engine.output`."""
         return self._prepared(name).output()
 
+    def may_lack_output(self, name: str) -> bool:  # noqa: ARG002
+        """See :meth:`runner.engine.Engine.may_lack_output`. What is not read live here ends as interrupted."""
+        return False
+
     async def wait(self, name: str) -> Exit:
         """See :meth:`runner.engine.Engine.wait`."""
         return await self._prepared(name).wait()

@@ -13,6 +13,8 @@ CA_BUNDLE = "/etc/pyexecutorhub/ca-bundle.crt"
 _OPEN_FILES = 1024
 #: Docker's own copy of the output on disk: ``local`` keeps bytes exact, and the sizes bound what a flood can fill.
 _LOG_CONFIG = {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "compress": "false"}}
+#: Bytes of a file of it, as Docker reads "16m". The older of two goes when a third is begun: what is kept then is at least one.
+LOG_FILE_BYTES = 16_000_000
 
 
 #: Runs what follows with bash, or with sh in an image that has none. The text is fixed: what follows is never part of it.

@@ -202,6 +202,10 @@ class DockerEngine:
             except ContainerGone:
                 return  # wait() reports it
 
+    def may_lack_output(self, name: str) -> bool:
+        """See :meth:`runner.engine.Engine.may_lack_output`."""
+        return self._prepared(name).output.may_lack_beginning
+
     async def wait(self, name: str) -> Exit:
         """See :meth:`runner.engine.Engine.wait`."""
         backoff = Backoff()

@@ -1,5 +1,6 @@
 """What a container writes, byte for byte: attached to live, and continued from Docker's log where the connection was lost."""
 
+import itertools
 import struct
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -9,6 +10,7 @@ from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 from aiodocker.stream import Stream
 
+from runner.container_config import LOG_FILE_BYTES
 from runner.docker_connection import DockerConnection
 from runner.engine import Frame
 from runner.errors import ContainerGone, EngineUnavailable, OutOfOrder
@@ -19,6 +21,9 @@ _STREAMS = {1: StreamName.STDOUT, 2: StreamName.STDERR}
 _HEADER = struct.Struct(">BxxxL")
 
 _ATTACH_SECONDS = 30.0
+#: Bytes that an entry of Docker's log takes on its disk beside what was written: measured, and the larger for a part of a line.
+_ENTRY_BYTES = 28
+_PART_BYTES = 96
 
 
 class FrameParser:
@@ -49,6 +54,8 @@ class DockerOutput:
         self._name = name
         self._stream: Stream | None = None
         self._read = dict.fromkeys(StreamName, 0)
+        #: Whether Docker's log was read when it was so long that its beginning may have been dropped. Docker does not tell.
+        self.may_lack_beginning = False
 
     async def attach(self, *, with_stdin: bool = False) -> None:
         """Begin to collect what the next start writes. Before the container is started, or its first bytes would be missed.
@@ -96,8 +103,8 @@ class DockerOutput:
         """What was not handed out yet, from Docker's log.
 
         With ``follow`` until the program ends, short of a last line without a line break, which Docker shows only to those who
-        read the log afterwards. The log is read from its start, and what was already handed out is skipped. (Docker keeps
-        32 MiB of it.)
+        read the log afterwards. The log is read from its start, and what was already handed out is skipped. Docker keeps only
+        so much of it, and drops the oldest without a word: see :attr:`may_lack_beginning`.
 
         Raises:
             ContainerGone: there is no such container.
@@ -114,6 +121,7 @@ class DockerOutput:
 
     async def _logged(self, follow: bool) -> AsyncGenerator[Frame, None]:
         parser = FrameParser()
+        on_disk = 0
         async with (
             self._connection.call("reading a container's log", None) as docker,
             _get_log(docker, self._name, follow) as response,
@@ -123,8 +131,13 @@ class DockerOutput:
             if response.status != 200:
                 raise EngineUnavailable(f"Docker's log can't be read: status {response.status}")
             async for data in response.content.iter_any():
-                for frame in parser.feed(data):
-                    yield frame
+                entries = list(parser.feed(data))
+                for entry in entries:
+                    on_disk += len(entry.content) + (_ENTRY_BYTES if entry.content.endswith(b"\n") else _PART_BYTES)
+                self.may_lack_beginning = self.may_lack_beginning or on_disk >= LOG_FILE_BYTES
+                # Each line is an entry: one by one, a million of them would take a minute.
+                for stream, together in itertools.groupby(entries, key=lambda entry: entry.stream):
+                    yield Frame(stream, b"".join(entry.content for entry in together))
 
     async def close(self) -> None:
         """Let go of the connection. Safe to repeat."""

@@ -181,7 +181,14 @@ class Engine(Protocol):
         Reading slowly slows the program down; that is the bound on memory. A lost connection is survived inside. It
         ends when the program has ended and everything was handed out; whoever breaks off early closes it.
 
-        After ``adopt`` it is everything since the first start. The engine's record has a limit: of a flood the oldest is gone.
+        After ``adopt`` it is everything since the first start. The engine's record has a limit: of a flood the oldest is gone,
+        and :meth:`may_lack_output` says so.
+        """
+
+    def may_lack_output(self, name: str) -> bool:
+        """Whether some of the output was perhaps never handed out, since the engine keeps only so much. Never waits.
+
+        To be asked once ``output`` has come to its end.
         """
 
     async def wait(self, name: str) -> Exit:

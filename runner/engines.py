@@ -56,6 +56,10 @@ class Engines:
         """See :meth:`runner.engine.Engine.output`."""
         return self._compose.output(name) if self._by_compose.get(name) else self._docker.output(name)
 
+    def may_lack_output(self, name: str) -> bool:
+        """See :meth:`runner.engine.Engine.may_lack_output`."""
+        return (self._compose if self._by_compose.get(name) else self._docker).may_lack_output(name)
+
     async def wait(self, name: str) -> Exit:
         """See :meth:`runner.engine.Engine.wait`."""
         return await (self._compose.wait(name) if self._by_compose.get(name) else self._docker.wait(name))

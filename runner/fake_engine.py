@@ -106,6 +106,8 @@ class FakeEngine:
         self.forbidden = False
         #: Where it says that it keeps its data.
         self.root: Path | None = None
+        #: Containers of whose output it may have dropped the beginning.
+        self.forgetful: set[str] = set()
         #: How often each container was started.
         self.starts: Counter[str] = Counter()
         #: What each container's ``act_after`` was told.
@@ -242,6 +244,10 @@ class FakeEngine:
             else:
                 container.written_or_ended.clear()
                 await container.written_or_ended.wait()
+
+    def may_lack_output(self, name: str) -> bool:
+        """See the contract."""
+        return name in self.forgetful
 
     async def wait(self, name: str) -> Exit:
         """See the contract."""

@@ -129,16 +129,20 @@ class Capture:
         """What was kept of one stream so far, where that is short."""
         return self._streams[stream].short_content()
 
-    def finish(self) -> tuple[list[Piece], StreamSummary, StreamSummary]:
+    def finish(self, *, lacks_some: bool = False) -> tuple[list[Piece], StreamSummary, StreamSummary]:
         """The last pieces and the summaries of stdout and stderr, after the program's end. To be called once.
 
+        ``lacks_some`` says that the program may have written more than was added: then both are told as cut.
         Short output travels inside the summaries, and where no piece was published before, there only.
         """
         streams = self._streams.values()
         inline = sum(stream.kept_bytes for stream in streams) <= INLINE_OUTPUT_BYTES
         # Who follows the pieces gets all of them; where there were none, the summary alone will do.
         pieces = [piece for stream in streams for piece in stream.flush()] if not inline or self._any_published() else []
-        return pieces, self._summary(StreamName.STDOUT, inline), self._summary(StreamName.STDERR, inline)
+        out, err = (self._summary(name, inline) for name in (StreamName.STDOUT, StreamName.STDERR))
+        if lacks_some:
+            out, err = (summary.model_copy(update={"truncated": True}) for summary in (out, err))
+        return pieces, out, err
 
     def _any_published(self) -> bool:
         return any(stream.chunks for stream in self._streams.values())

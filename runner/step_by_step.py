@@ -93,7 +93,7 @@ class StepByStep:
         if Step.AFTER in self._course.actions:
             await self._act_after(ending)
         # Only now: where act_after was taken up, the program's output was read just before its own.
-        pieces, stdout, stderr = self._capture.finish()
+        pieces, stdout, stderr = self._capture.finish(lacks_some=self._engine.may_lack_output(self._container.name))
         return Outcome(ending=ending, pieces=pieces, stdout=stdout, stderr=stderr)
 
     def _comes(self, step: Step) -> bool:

@@ -96,19 +96,24 @@ async def test_fault30_an_action_that_hangs_is_stopped_at_its_own_limit_h4(tmp_p
     )
 
 
-_BEFORE = {
+_BEFORE: dict[str, dict[str, Any]] = {
     "ends well": {},
     "hangs": {"before_sleep": 60},
     "fails": {"before_exit_code": 4},
     "is killed": {"before_oom": "main"},
 }
-_PROGRAM = {
+_PROGRAM: dict[str, tuple[dict[str, Any], Status, int]] = {
     "ends well": ({}, Status.COMPLETED, 0),
     "fails": ({"exit_code": 3}, Status.FAILED, 3),
     "hangs": ({"sleep": 60}, Status.TIMEOUT, 143),
     "is killed": ({"oom": "main"}, Status.FAILED, 137),
 }
-_AFTER = {"ends well": {}, "hangs": {"after_sleep": 60}, "fails": {"after_exit_code": 9}, "is killed": {"after_oom": "main"}}
+_AFTER: dict[str, dict[str, Any]] = {
+    "ends well": {},
+    "hangs": {"after_sleep": 60},
+    "fails": {"after_exit_code": 9},
+    "is killed": {"after_oom": "main"},
+}
 
 
 async def test_fault30_whatever_the_actions_do_the_program_ends_as_it_does_and_never_runs_after_one_that_failed_h4(

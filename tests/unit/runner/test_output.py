@@ -151,3 +151,10 @@ async def test_a_failed_publish_ends_the_pump_with_its_error() -> None:
 
     with pytest.raises(RuntimeError, match="no"):
         await pump(frames_of(Frame(OUT, b"x" * MAX_CHUNK_BYTES)), Capture(10**9), fail)
+
+
+def test_t9_what_may_have_been_dropped_is_told_as_cut_however_much_came() -> None:
+    capture = Capture(1000)
+    capture.add(Frame(OUT, b"the end"), 0.0)
+    _, out, err = capture.finish(lacks_some=True)
+    assert (out.truncated, err.truncated, out.content) == (True, True, "the end")
