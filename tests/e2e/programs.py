@@ -28,6 +28,12 @@ import sys
 sys.stdout.buffer.write(bytes(range(256)) * 3)
 sys.stderr.buffer.write(b"\\xff\\xfe\\x00")
 """
+#: Writes what would steer a terminal, as a word of its own and as the last words of a failure.
+STEERS = r"""
+import sys
+print("\x1b[2J\x1b]0;title\x07\0 steered", flush=True)
+sys.exit("\x1b[31mfailed")
+"""
 BIG = """
 import os, sys
 size = int(os.environ["PARAM_SIZE"])
@@ -68,6 +74,7 @@ def write_programs(hub: HubProcess) -> None:
     hub.write_program("lasts", STUBBORN, timeout_seconds=600, stop_grace_seconds=30)
     hub.write_program("bytes", BYTES)
     hub.write_program("big", BIG)
+    hub.write_program("steers", STEERS)
     hub.write_program("backslash", BACKSLASH)
     hub.write_program("counts", COUNTS)
     hub.write_program("tries", TRIES, retry={"max": 3, "backoff": "500ms", "max_backoff": "1s"})

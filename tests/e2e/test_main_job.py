@@ -145,6 +145,17 @@ async def test_fault20_e14_no_byte_is_changed_or_lost(api: Api) -> None:
     assert (await api.run("backslash"))["output"] == "C:\\new\\table\n"
 
 
+async def test_fault20_what_steers_a_terminal_is_kept_in_the_record_and_is_in_no_log_of_the_hub(
+    api: Api, hub: HubProcess
+) -> None:
+    record = await api.run("steers", word="\x1b[2J\n\x1b[31mfake line of a log")
+    assert record["output"] == "\x1b[2J\x1b]0;title\x07\0 steered\n"
+    assert record["error"].startswith("\x1b[31mfailed\n")
+    assert "\x1b" not in hub.log()
+    assert "\n\x1b" not in hub.log()
+    assert not any(line.startswith("fake line") for line in hub.log().splitlines())
+
+
 async def test_e14_five_mebibytes_arrive_whole(api: Api) -> None:
     size = 5 * 1024**2
     record = await api.run("big", size=size)
