@@ -11,7 +11,7 @@ from runner.container_config import ImageCommand
 from runner.docker_connection import DockerConnection
 from runner.errors import CannotRun
 from runner.preparation import NOBODY, Listener, Stage
-from runner.pulls import PullProgress, image_not_found, pull_failed, pull_timed_out
+from runner.pulls import PullProgress, image_not_found, pull_failed, pull_stalled, pull_timed_out
 from runner.shared_work import Progressing, SharedWork
 from schemas.events import Phase
 from schemas.reasons import Reason
@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 #: Seconds that a pull may take.
 PULL_SECONDS = 300.0
+#: Seconds in which something of it must have come.
+STALL_SECONDS = 60.0
 
 _NOT_FOUND = 404
 
@@ -27,9 +29,12 @@ _NOT_FOUND = 404
 class DockerImages:
     """The images of one engine."""
 
-    def __init__(self, connection: DockerConnection, *, pull_seconds: float = PULL_SECONDS) -> None:
+    def __init__(
+        self, connection: DockerConnection, *, pull_seconds: float = PULL_SECONDS, stall_seconds: float = STALL_SECONDS
+    ) -> None:
         self._connection = connection
         self._pull_seconds = pull_seconds
+        self._stall_seconds = stall_seconds
         self._pulls: SharedWork[None] = SharedWork()
 
     async def ensure(self, image: str, listener: Listener = NOBODY) -> ImageCommand:
@@ -65,17 +70,22 @@ class DockerImages:
     async def _pull(self, image: str, progress: Progressing) -> None:
         log.info("pulling image", action="image_pull_started", image=image)
         come = PullProgress()
+        silence = asyncio.timeout(self._stall_seconds)
         try:
             async with (
                 asyncio.timeout(self._pull_seconds),
+                silence,
                 self._connection.call("pulling an image", None) as docker,
                 aclosing(docker.images.pull(image, stream=True)) as messages,  # type: ignore[type-var]
             ):
                 async for message in messages:
+                    silence.reschedule(asyncio.get_running_loop().time() + self._stall_seconds)
                     progress(_stage(image, come.feed(message)))
         except (DockerError, TimeoutError) as error:
             log.warning("image could not be pulled", action="image_pull_failed", image=image, error=str(error) or "timeout")
             if isinstance(error, TimeoutError):
+                if silence.expired():
+                    raise pull_stalled(image, self._stall_seconds) from error
                 raise pull_timed_out(image, self._pull_seconds) from error
             raise pull_failed(image, error.message) from error
         log.info("image pulled", action="image_pulled", image=image)

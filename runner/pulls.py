@@ -67,6 +67,11 @@ def pull_timed_out(image: str, limit_seconds: float) -> CannotRun:
     return _cannot_have(image, Reason.IMAGE_PULL_FAILED, f"Pulling it took longer than {limit_seconds:g} s.")
 
 
+def pull_stalled(image: str, limit_seconds: float) -> CannotRun:
+    """What people are told about an image of which nothing came any more."""
+    return _cannot_have(image, Reason.IMAGE_PULL_FAILED, f"Nothing of it came for {limit_seconds:g} s.")
+
+
 def pull_failed(image: str, cause: str) -> CannotRun:
     """What people are told about an image that could not be pulled for the cause that Docker gives."""
     cause = " ".join(cause.split())[:_LONGEST_CAUSE]

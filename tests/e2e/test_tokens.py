@@ -87,7 +87,7 @@ def _kept_anywhere(token: str, folder: Path) -> list[Path]:
 
 
 @pytest.mark.rabbitmq
-async def test_m29_a_token_of_one_gateway_holds_on_the_other_and_a_revocation_reaches_it_within_a_second(
+async def test_fault33_m29_a_token_of_one_gateway_holds_on_the_other_and_a_revocation_reaches_it_within_a_second(
     make_hub: HubMaker, broker: Broker
 ) -> None:
     url = broker.new_vhost_url()

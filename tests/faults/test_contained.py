@@ -11,7 +11,7 @@ import pytest
 from schemas.status import Status
 from tests.integration.runner.conftest import MakeHub, docker_instance, engine, hub, identity, python_image
 from tests.support.docker import containers, docker
-from tests.support.runner_fixtures import Hub, make_program
+from tests.support.runner_fixtures import Hub
 from tests.support.wait import eventually
 
 __all__ = ["docker_instance", "engine", "hub", "identity", "python_image"]
@@ -29,17 +29,6 @@ _BOMB = """
 _PIDS = 48
 
 
-def add_program(around: Hub, name: str, source: str) -> None:
-    """One more program for a hub."""
-    catalogue = around.catalogues.current
-    folder = catalogue.project_dir / name
-    folder.mkdir()
-    (folder / "main.py").write_text(source, encoding="utf-8")
-    around.catalogues.current = type(catalogue)(
-        (*catalogue.programs, make_program(name)), catalogue.settings, catalogue.project_dir
-    )
-
-
 async def median_seconds(around: Hub, program: str, times: int) -> float:
     """How long a short program takes, from its command to its end."""
     took = []
@@ -52,7 +41,7 @@ async def median_seconds(around: Hub, program: str, times: int) -> float:
 
 async def test_fault18_a_fork_bomb_stays_in_its_container_and_is_gone_at_its_limit(hub: MakeHub) -> None:
     around = hub(_BOMB, pids_limit=_PIDS, cpu_limit="0.25", memory_limit="256m", timeout_seconds=6, stop_grace_seconds=0.5)
-    add_program(around, "short", "print('short')")
+    around.add_program("short", "print('short')")
     async with around.runner():
         before = await median_seconds(around, "short", 3)
         bomb = await around.submit()

@@ -48,8 +48,9 @@ class Registry:
     port: int = 0
     #: Downloads of the layer that were begun.
     pulls: int = 0
-    #: Cleared, a download stops half-way until it is set again.
+    #: Cleared, a download stops half-way until it is set again; where it drips, a few bytes come all the time.
     may_finish: asyncio.Event = field(default_factory=asyncio.Event)
+    drips: bool = False
     requests: Counter[str] = field(default_factory=Counter)
     _blobs: dict[str, bytes] = field(default_factory=dict)
     _manifest: bytes = b""
@@ -86,6 +87,8 @@ class Registry:
     async def manifest(self, request: web.Request) -> web.Response:
         """The manifest of its image; of any other the error that registries give."""
         self.requests[request.match_info["name"]] += 1
+        if request.match_info["name"] == "garbage":
+            return web.Response(body=b'{"schemaVersion": 2, "layers": [', headers={"Content-Type": _MANIFEST})
         if request.match_info["name"] != "tool":
             error = {"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}
             return web.json_response({"errors": [error]}, status=404)
@@ -106,6 +109,10 @@ class Registry:
                 await answer.write(content[: size // 50])
                 content = content[size // 50 :]
                 await asyncio.sleep(0.03)
+            while self.drips and not self.may_finish.is_set():
+                await answer.write(content[:1])
+                content = content[1:]
+                await asyncio.sleep(0.1)
             await self.may_finish.wait()
         await answer.write(content)
         return answer

@@ -100,6 +100,15 @@ class Hub:
         assert isinstance(self.engine, FakeEngine)
         return self.engine
 
+    def add_program(self, name: str, source: str = "", **fields: Any) -> None:
+        """One more program in config.yaml, with its folder."""
+        current = self.catalogues.current
+        program = make_program(name, **fields)
+        folder = current.project_dir / program.path
+        folder.mkdir()
+        (folder / "main.py").write_text(source, encoding="utf-8")
+        self.catalogues.current = Catalogue((*current.programs, program), current.settings, current.project_dir)
+
     def set_settings(self, **fields: Any) -> None:
         """Edit the settings, as a hot reload does."""
         current = self.catalogues.current

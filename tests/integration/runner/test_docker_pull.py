@@ -11,6 +11,8 @@ from runner.docker_connection import DockerConnection
 from runner.docker_images import DockerImages
 from runner.errors import CannotRun
 from schemas.reasons import Category, Reason
+from schemas.status import Status
+from tests.integration.runner.conftest import MakeHub
 from tests.support.docker import SOCKET, docker
 from tests.support.listening import Listening
 from tests.support.registry import registry_served
@@ -134,3 +136,47 @@ async def test_fault16_a_registry_that_never_answers_costs_no_more_than_the_limi
     assert caught.value.reason is Reason.IMAGE_PULL_FAILED
     assert caught.value.message.endswith(" Pulling it took longer than 1 s.")
     assert 0.9 < time.monotonic() - began < 3
+
+
+# Docker's client leaves the connection of a stream that is broken off to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("drips", "limits", "words"),
+    [
+        (False, {"pull_seconds": 30, "stall_seconds": 1.5}, "Nothing of it came for 1.5 s."),
+        (True, {"pull_seconds": 3, "stall_seconds": 30}, "Pulling it took longer than 3 s."),
+    ],
+    ids=["stops half-way", "drips"],
+)
+async def test_fault16_a_pull_that_comes_to_nothing_ends_at_its_limit_r12(
+    connection: DockerConnection, drips: bool, limits: dict[str, float], words: str
+) -> None:
+    images = DockerImages(connection, **limits)
+    async with registry_served() as registry:
+        registry.may_finish.clear()
+        registry.drips = drips
+        began = time.monotonic()
+        with pytest.raises(CannotRun) as caught:
+            await images.ensure(registry.image)
+        took = time.monotonic() - began
+    assert caught.value.reason is Reason.IMAGE_PULL_FAILED
+    assert caught.value.message.endswith(words)
+    assert took < min(limits.values()) + 4  # up to two seconds until its first half is here
+
+
+async def test_fault16_a_manifest_of_garbage_is_a_failed_pull(connection: DockerConnection) -> None:
+    async with registry_served() as registry:
+        with pytest.raises(CannotRun) as caught:
+            await DockerImages(connection).ensure(f"127.0.0.1:{registry.port}/garbage:1")
+    assert caught.value.reason is Reason.IMAGE_PULL_FAILED
+    assert "Docker says: " in caught.value.message
+
+
+async def test_fault16_while_one_program_waits_for_its_image_others_run(hub: MakeHub, registry: MuteRegistry) -> None:
+    around = hub("print('ran')")
+    around.add_program("waits", docker_image=f"127.0.0.1:{registry.port}/mute:1")
+    async with around.runner(stop_limit_seconds=0):
+        waiting = await around.submit("waits")
+        await eventually(registry.called)
+        assert (await around.ended(await around.submit())).status is Status.COMPLETED
+        assert around.events(waiting) == []

@@ -171,7 +171,7 @@ def test_a8_a_short_secret_key_is_refused_without_repeating_it(tmp_path: Path) -
     assert "canary" not in str(caught.value)
 
 
-async def test_rotation_replaces_user_password_and_key(tmp_path: Path) -> None:
+async def test_fault33_rotation_replaces_user_password_and_key(tmp_path: Path) -> None:
     before, old = opened(tmp_path)
     new = rotate(tmp_path, hasher=CHEAP)
     after, shown = opened(tmp_path)
