@@ -28,6 +28,7 @@ from gateway.keys import (
     FOLLOWERS,
     HEALTH,
     INTAKE,
+    LEAVING,
     LOOKUP,
     PAGE,
     POLICIES,
@@ -120,6 +121,7 @@ def make_app(
         limit_seconds=accept_limit_seconds,
         clock=clock,
     )
+    app[LEAVING] = asyncio.Event()
     app[LOOKUP] = Lookup(view, overlay)
     app[THROTTLE] = throttle or Throttle()
     app[TOKENS] = Tokens(signing_key, clock=wall_clock)

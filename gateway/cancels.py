@@ -9,6 +9,7 @@ from bus.messages import CANCELLED, End
 from bus.ports import Decisions
 from gateway import problems
 from gateway.errors import Refused
+from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -31,6 +32,7 @@ class Cancels:
         try:
             async with asyncio.timeout(self._limit_seconds):
                 await self._decisions.decide(end)
+                failpoint("gateway.cancelled")
         except TimeoutError as error:
             raise Refused(problems.unconfirmed()) from error
         except BusUnavailable as error:

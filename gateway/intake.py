@@ -22,6 +22,7 @@ from gateway.withdrawals import Withdrawals
 from schemas.commands import ExecuteProgram, digest_of, parse_execute
 from schemas.errors import MalformedCommand
 from schemas.executions import Execution, Remembered
+from schemas.failpoints import failpoint
 from schemas.ids import new_execution_id
 from schemas.masking import parameters_line
 from schemas.status import Status
@@ -236,6 +237,7 @@ class Intake:
             with self._overlay.room_for(execution):
                 async with asyncio.timeout_at(deadline):
                     await self._commands.accept(pool, message)
+                    failpoint("gateway.accepted")
         except OverlayFull as error:
             raise Refused(problems.view_behind()) from error
         except UnknownPool as error:

@@ -1,5 +1,6 @@
 """What handlers find on the application and on the request."""
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -27,6 +28,8 @@ FOLLOWERS = web.AppKey("followers", Followers)
 FLEET = web.AppKey[Fleet]("fleet")
 HEALTH = web.AppKey[Health]("health")
 INTAKE = web.AppKey("intake", Intake)
+#: Set when the gateway is about to stop: it says that it is not ready, and still answers.
+LEAVING = web.AppKey("leaving", asyncio.Event)
 LOOKUP = web.AppKey("lookup", Lookup)
 #: The same as a page for people.
 PAGE = web.AppKey("page", str)

@@ -12,7 +12,7 @@ from gateway import problems, token_problems
 from gateway.answers import problem_answer
 from gateway.bodies import MAX_BODY_BYTES
 from gateway.errors import FleetBusy, Refused, TokensUnavailable, ViewUnavailable
-from gateway.keys import API_TOKENS, CALLER, POLICIES, REQUEST_ID, TOKENS, USERNAME
+from gateway.keys import API_TOKENS, CALLER, LEAVING, POLICIES, REQUEST_ID, TOKENS, USERNAME
 from gateway.policies import Policy, caller_of
 from gateway.problems import Problem
 from gateway.route import Handler
@@ -37,6 +37,8 @@ async def name_request(request: web.Request, handler: Handler) -> web.StreamResp
         try:
             response = await handler(request)
             status = response.status
+            if request.app[LEAVING].is_set():
+                response.force_close()  # what comes next belongs to another gateway
             return response
         finally:
             log.debug(

@@ -1,5 +1,6 @@
 """Listening for HTTP, and stopping in good order."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from gateway.connections import ConnectionsRunner
 from gateway.errors import CannotListen
+from gateway.keys import LEAVING
 
 log = structlog.get_logger()
 
@@ -35,9 +37,17 @@ class Listening:
 
 @asynccontextmanager
 async def serve(
-    app: web.Application, *, host: str, port: int, shutdown_seconds: float = SHUTDOWN_SECONDS
+    app: web.Application,
+    *,
+    host: str,
+    port: int,
+    leave_seconds: float = 0.0,
+    shutdown_seconds: float = SHUTDOWN_SECONDS,
 ) -> AsyncIterator[Listening]:
     """Answer requests inside the context. Port 0 lets the system choose; what is yielded says which.
+
+    Where the context is left in good order it goes on answering for ``leave_seconds``, and says that it is not ready, so that a
+    load balancer looks elsewhere before nobody listens here any more.
 
     Raises:
         CannotListen: the address is in use, not ours, or may not be had.
@@ -52,6 +62,8 @@ async def serve(
         listening = Listening(host, runner.addresses[0][1])
         log.info("gateway listening", action="gateway_listening", url=listening.url)
         yield listening
+        app[LEAVING].set()
+        await asyncio.sleep(leave_seconds)
     finally:
         await runner.cleanup()
 

@@ -9,6 +9,7 @@ from bus.backoff import Backoff
 from bus.errors import BusError
 from bus.messages import Decision, End
 from bus.ports import Decisions
+from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -75,6 +76,7 @@ class Withdrawals:
         try:
             async with asyncio.timeout_at(give_up_at):
                 withdrawn = isinstance(await self.end(execution_id), End)
+                failpoint("gateway.withdrawn")
         except TimeoutError:
             log.warning("an unconfirmed execution may run", action="withdrawal_given_up", execution_id=execution_id)
             return True

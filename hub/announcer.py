@@ -19,6 +19,7 @@ from bus.ports import Announcements, Holder
 from gateway.errors import ViewUnavailable
 from hub.duties import Duty, together
 from hub.transitions import StoredTransition, Transitions
+from schemas.failpoints import failpoint
 
 _log = structlog.get_logger()
 
@@ -141,6 +142,7 @@ class Announcer:
                 continue
             position = batch[-1].offset
             await holder.advance(position)
+            failpoint("announcer.advanced")
             self._backoff.reset()
             await self._trim(position - self._kept_behind)
 
@@ -154,5 +156,7 @@ async def _announce(holder: Holder, transition: StoredTransition) -> None:
     message = transition.message
     # The word that belongs to one caller's question is no business of the other subscribers.
     await holder.announce(transition.key, replace(message, correlation_id=None))
+    failpoint("announcer.announced")
     if transition.reply_to is not None and transition.reply_to.startswith(_REPLY_QUEUES):
         await holder.reply(transition.reply_to, message)
+        failpoint("announcer.replied")

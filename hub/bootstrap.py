@@ -107,6 +107,8 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
                     hub = hub.model_copy(update={"host_project_dir": await _host_project_dir(hub, stop)})
                 await _start_runner(stack, tasks, probes, versions, hub, bus, catalogues, free_space)
             if view is not None:
+                if len(roles) > 1:  # of one that serves alone nobody can look elsewhere
+                    hub = hub.model_copy(update={"leave_seconds": 0.0})
                 probes["disk"] = lambda: free_space.problem
                 health = Health(bus, probes, versions, needed=probes["disk"])
                 await _start_gateway(stack, tasks, health, probes, hub, bus, catalogues, view, free_space)
@@ -293,7 +295,7 @@ async def _start_gateway(
         room=free_space,
         version=version(),
     )
-    await stack.enter_async_context(listen(app, host=hub.api_host, port=hub.api_port))
+    await stack.enter_async_context(listen(app, host=hub.api_host, port=hub.api_port, leave_seconds=hub.leave_seconds))
 
 
 async def _opened(bus: Bus, pools: frozenset[str], stop: asyncio.Event) -> bool:

@@ -20,6 +20,7 @@ from gateway.errors import ViewUnavailable
 from hub.fold import SOURCE
 from schemas.events import CONTENT_TYPE, Ended, ExecutionEvent
 from schemas.executions import Execution
+from schemas.failpoints import failpoint
 from schemas.ids import routable_program_id
 from schemas.reasons import Reason
 from schemas.status import Status
@@ -172,6 +173,7 @@ class Ender:
         event = terminal_event(execution, wanted.end)
         message = Message(id=event.id, body=event.to_bytes(), content_type=CONTENT_TYPE)
         await self._streams.append(StreamName.LOG, event.routing_key, message)
+        failpoint("ender.appended")
         wanted.write_at = now + _WRITE_AGAIN_SECONDS
         _log.info(
             "execution ended before any runner took it",

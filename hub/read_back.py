@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from bus.errors import BusUnavailable
 from bus.messages import Message, StreamName
 from bus.ports import Streams
+from schemas.failpoints import failpoint
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class ReadBack(Generic[T]):
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._streams.append(stream, key, message)
+                    failpoint("gateway.record_appended")
             except TimeoutError as error:
                 raise BusUnavailable("a record was not confirmed in time", outcome_unknown=True) from error
             async with asyncio.timeout_at(deadline):

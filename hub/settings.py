@@ -81,7 +81,10 @@ class HubSettings(BaseSettings):
     #: it, and on the engine's disk where it is seen from here; 0 turns it off.
     min_free_bytes: Annotated[int, Field(ge=0)] = Field(default=256 * 1024**2, validation_alias=_from("HUB_MIN_FREE_BYTES"))
     #: Seconds that programs may still run after SIGTERM reached the runner.
-    stop_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=5.0, validation_alias=_from("HUB_STOP_SECONDS"))
+    stop_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=4.0, validation_alias=_from("HUB_STOP_SECONDS"))
+    #: Seconds that a gateway of a fleet still answers after SIGTERM, while it says that it is not ready: whoever spreads
+    #: requests over several gateways must have asked by then.
+    leave_seconds: Annotated[float, Field(ge=0, le=300)] = Field(default=3.0, validation_alias=_from("HUB_LEAVE_SECONDS"))
 
     #: Seconds between two leases of a runner, each good for six times as long. All processes of a fleet have the same.
     lease_seconds: Annotated[float, Field(ge=0.5, le=15)] = Field(

@@ -18,6 +18,7 @@ from schemas import output
 from schemas.errors import MalformedEvent
 from schemas.events import AttemptEnded, Ended, OutputChunk, parse_output
 from schemas.executions import CleanedUp, Execution
+from schemas.failpoints import failpoint
 
 #: For how long a removed execution is remembered: as long as the decision that it was started.
 TOMBSTONE_AGE = timedelta(days=CONTROL_AGE_DAYS)
@@ -143,7 +144,9 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        failpoint("view.committing")
         connection.execute("COMMIT")
+        failpoint("view.committed")
     except BaseException:
         # SQLite itself rolls back on some errors, such as a full disk.
         if connection.in_transaction:

@@ -36,6 +36,7 @@ from runner.preparation import NOBODY, Listener, Stage
 from runner.run_spec import container_name
 from schemas.catalogue import Catalogue
 from schemas.events import Phase
+from schemas.failpoints import failpoint
 from schemas.reasons import Reason
 
 log = structlog.get_logger()
@@ -107,9 +108,11 @@ class ComposeEngine:
         if project.is_built:
             await listener.progress(Stage(Phase.BUILD, "Building the images of the Compose file"))
             await self._build(command, spec, project, work)
+            failpoint("compose.built")
         self._unsettled.add(spec.name)
         await self._check_sources(spec, project)
         await self._compose(command, spec, work, "up", "--no-start", "--no-build", limit_seconds=_CREATE_SECONDS)
+        failpoint("compose.created")
         containers = await self._projects.containers(spec.project)
         self._unsettled.discard(spec.name)
         await self._inspect(spec, containers)

@@ -27,6 +27,7 @@ from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.steps import Step
 from runner.waiting import finished
+from schemas.failpoints import failpoint
 from schemas.reasons import Reason
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ class _Run:
     #: Whether the connection broke, so that the attached stream may lack its end.
     connection_lost: bool = False
     stopped: bool = False
-    #: Whether an earlier process started it, so that nothing is attached.
+    #: Whether what an earlier process has started is still to be read, and that from Docker's log: all of it in one piece.
     adopted: bool = False
     #: Whether it has several steps, and is told at each start which one is meant.
     takes_orders: bool = False
@@ -115,6 +116,7 @@ class DockerEngine:
                 async with self._connection.call("creating a container", _HEAVY_CALL_SECONDS) as docker:
                     # A container that is made after its removal would stay.
                     created = await finished(docker.containers.create(body, name=spec.name))
+                    failpoint("docker.created")
                     return created.id
             except DockerError as error:
                 if error.status != _CONFLICT:
@@ -137,6 +139,7 @@ class DockerEngine:
             async with self._connection.call("removing a container", _HEAVY_CALL_SECONDS) as docker:
                 # Without force: Docker refuses if it has been started since we looked.
                 await docker.containers.container(spec.name).delete(v=True)
+                failpoint("docker.never_started_removed")
         except DockerError as error:
             if error.status == _CONFLICT:
                 raise AlreadyStarted(f"container {spec.name} was started before") from error
@@ -152,15 +155,22 @@ class DockerEngine:
         run = self._prepared(name)
         if step is not Step.PROGRAM and not run.takes_orders:
             raise OutOfOrder(f"container {name} can run no actions")
-        run.connection_lost = run.stopped = run.adopted = False
+        run.stopped = False
+        run.connection_lost = run.adopted
         try:
             await run.output.attach(with_stdin=run.takes_orders)
+            failpoint("docker.attached")
             if run.takes_orders:
                 # Before the start: Docker keeps it for the container, so that none ever runs without its order, even where this
                 # process is killed in between.
                 await run.output.tell(order(step, exit_code))
+                failpoint("docker.ordered")
             async with self._connection.call("starting a container", _HEAVY_CALL_SECONDS) as docker:
                 await docker.containers.container(name).start()
+                failpoint("docker.started")
+            if run.adopted:
+                # Its output comes from the log, and who is attached and does not read would hold it up.
+                await run.output.close()
         except DockerError as error:
             raise CannotRun(Reason.START_FAILED, f"The container could not be started: {error.message}") from error
 
@@ -172,6 +182,7 @@ class DockerEngine:
         output = DockerOutput(self._connection, name)
         # All of it is in Docker's log, and nothing of it on a connection of ours.
         self._runs[name] = _Run(output, connection_lost=True, adopted=True, takes_orders=bool(config["OpenStdin"]))
+        failpoint("docker.adopted")
 
     async def output(self, name: str) -> AsyncGenerator[Frame, None]:
         """See :meth:`runner.engine.Engine.output`."""
@@ -194,6 +205,7 @@ class DockerEngine:
                         backoff.reset()
                         yield frame
                 if has_ended:
+                    run.adopted = False
                     return
             except EngineUnavailable as error:
                 run.connection_lost = True
@@ -213,6 +225,7 @@ class DockerEngine:
             try:
                 await self._wait_once(name)
                 if (ended := await self._exit(name)) is not None:
+                    failpoint("docker.exited")
                     return ended
                 backoff.reset()
             except EngineUnavailable as error:
@@ -258,6 +271,7 @@ class DockerEngine:
         try:
             async with self._connection.call(f"sending {signal}") as docker:
                 await docker.containers.container(name).kill(signal=signal)
+                failpoint("docker.signalled")
         except DockerError as error:
             if error.status in (_NOT_FOUND, _CONFLICT):
                 return False
@@ -279,6 +293,7 @@ class DockerEngine:
         try:
             async with self._connection.call("removing a container", _HEAVY_CALL_SECONDS) as docker:
                 await docker.containers.container(name).delete(force=True, v=True)
+                failpoint("docker.removed")
         except DockerError as error:
             if error.status != _NOT_FOUND:
                 raise EngineUnavailable(f"container {name} can't be removed now: {error.message}") from error

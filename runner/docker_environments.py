@@ -32,6 +32,7 @@ from runner.requirements import Requirements
 from runner.run_spec import RunSpec
 from runner.shared_work import Progressing, SharedWork
 from schemas.events import Phase
+from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -150,10 +151,13 @@ class DockerEnvironments:
         try:
             async with self._connection.call("making a container for pip", _HEAVY_CALL_SECONDS) as docker:
                 made = await docker.containers.create(builder_body(spec, wanted, image, self._identity), name=container)
+                failpoint("docker.builder_created")
                 await made.put_archive("/", archive(spec, wanted))  # type: ignore[no-untyped-call]
+                failpoint("docker.builder_filled")
             await output.attach()
             async with self._connection.call("starting pip", _HEAVY_CALL_SECONDS) as docker:
                 await docker.containers.container(container).start()
+                failpoint("docker.pip_started")
             async with aclosing(output.live()) as frames:
                 async for frame in frames:
                     said += frame.content
@@ -161,6 +165,7 @@ class DockerEnvironments:
                     progress(_stage(wanted, _last_line(said)))
             async with self._connection.call("waiting for pip", None) as docker:
                 exit_code: int = (await docker.containers.container(container).wait())["StatusCode"]
+                failpoint("docker.pip_ended")
                 return exit_code
         except DockerError as error:
             raise create_refused(error, spec, spec.image) from error
@@ -172,6 +177,7 @@ class DockerEnvironments:
         try:
             async with self._connection.call("keeping what pip installed", _HEAVY_CALL_SECONDS) as docker:
                 await docker.containers.container(container).commit(repository=repository, tag=tag, config=image_config(image))
+                failpoint("docker.environment_kept")
         except DockerError as error:
             raise EngineUnavailable(f"Docker can't keep what pip installed: {error.message}") from error
 
@@ -186,6 +192,7 @@ class DockerEnvironments:
                 if not (isinstance(error, DockerError) and error.status == _NOT_FOUND):
                     log.warning("container not removed", action="container_not_removed", container=name, error=str(error))
                     continue
+            failpoint("docker.builder_removed")
             self._leftovers.discard(name)
 
     async def _tidy(self) -> None:

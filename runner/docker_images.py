@@ -14,6 +14,7 @@ from runner.preparation import NOBODY, Listener, Stage
 from runner.pulls import PullProgress, image_not_found, pull_failed, pull_stalled, pull_timed_out
 from runner.shared_work import Progressing, SharedWork
 from schemas.events import Phase
+from schemas.failpoints import failpoint
 from schemas.reasons import Reason
 
 log = structlog.get_logger()
@@ -88,6 +89,7 @@ class DockerImages:
                     raise pull_stalled(image, self._stall_seconds) from error
                 raise pull_timed_out(image, self._pull_seconds) from error
             raise pull_failed(image, error.message) from error
+        failpoint("docker.pulled")
         log.info("image pulled", action="image_pulled", image=image)
 
 

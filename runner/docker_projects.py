@@ -15,6 +15,7 @@ from runner import labels
 from runner.docker_connection import DockerConnection
 from runner.errors import ContainerGone, EngineUnavailable
 from runner.identity import Identity
+from schemas.failpoints import failpoint
 
 #: Compose's own labels.
 PROJECT = "com.docker.compose.project"
@@ -102,15 +103,18 @@ class DockerProjects:
         for container in containers:
             async with self._call("removing a container") as docker:
                 await docker.containers.container(container["Id"]).delete(force=True, v=True)
+                failpoint("compose.container_removed")
         networks = await self._networks(wanted)
         for network in networks:
             async with self._call("removing a network") as docker:
                 await (await docker.networks.get(network["Id"])).delete()
+                failpoint("compose.network_removed")
         volumes = await self._volumes(wanted)
         for volume in volumes:
             async with self._call("removing a volume") as docker:
                 volume_there = DockerVolume(docker, volume["Name"])  # type: ignore[no-untyped-call] # the library has no types there
                 await volume_there.delete(force="true")  # type: ignore[no-untyped-call]
+                failpoint("compose.volume_removed")
         return bool(containers or networks or volumes)
 
     async def remove_old_images(self, instance: str) -> None:

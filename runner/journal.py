@@ -32,6 +32,7 @@ from schemas.events import (
     parse_attempt_ended,
     parse_event,
 )
+from schemas.failpoints import failpoint
 from schemas.output import StreamName, StreamSummary
 
 _SCHEMA = """
@@ -229,7 +230,9 @@ class Journal:
             db.execute("DELETE FROM nonces WHERE number <= ?", (number - _MOST_NONCES,))
             return claimed, True
 
-        return await self._writer.do(work)
+        outcome = await self._writer.do(work)
+        failpoint("journal.claimed")
+        return outcome
 
     async def claims(self) -> list[Claimed]:
         """Every claim that was not forgotten, in no particular order."""
@@ -240,6 +243,7 @@ class Journal:
         await self._change(
             "DELETE FROM claims WHERE execution_id = ? AND attempt = ? AND epoch = ?", (*claimed.key, claimed.epoch)
         )
+        failpoint("journal.forgotten")
 
     async def renew(self, epoch: str, *reports: Report) -> None:
         """Take a new epoch in place of one that is over. What was claimed under that one, and all that is not told yet, is
@@ -256,6 +260,7 @@ class Journal:
                 db.executemany(_INSERT_REPORT, rows)
 
         await self._writer.do(work)
+        failpoint("journal.renewed")
         self._epoch, self._outbox_bytes = await self._writer.do(_read_about)
         self.reports_waiting.set()
 
@@ -287,6 +292,7 @@ class Journal:
             "UPDATE claims SET state = ?, program_id = ?, course = ? WHERE execution_id = ? AND attempt = ?",
             (ClaimState.STARTING, course.program_id, course.model_dump_json(), *claimed.key),
         )
+        failpoint("journal.starting")
 
     async def started(self, claimed: Claimed, started_at: datetime, report: Report) -> None:
         """The program runs, which is reported."""
@@ -295,20 +301,24 @@ class Journal:
             (started_at.isoformat(), *claimed.key),
             report,
         )
+        failpoint("journal.started")
 
     async def wrote(self, claimed: Claimed, piece: Piece, report: Report) -> None:
         """The program wrote a piece of output, which is reported."""
         await self._change(_COUNT_OUTPUT[piece.stream], (len(piece.content), *claimed.key), report)
+        failpoint("journal.wrote")
 
     async def ended(self, claimed: Claimed, *reports: Report) -> None:
         """The attempt has ended: the rest of its output and its end are reported."""
         await self._change(
             "UPDATE claims SET state = ? WHERE execution_id = ? AND attempt = ?", (ClaimState.ENDED, *claimed.key), *reports
         )
+        failpoint("journal.ended")
 
     async def tell(self, report: Report) -> None:
         """Something is to be told that changes nothing here."""
         await self._change("SELECT 1", (), report)
+        failpoint("journal.noted")
 
     async def next_reports(self, limit: int) -> list[Waiting]:
         """The reports that wait longest."""
@@ -337,6 +347,7 @@ class Journal:
         told_bytes = await self._writer.do(
             lambda db: sum(size for number in numbers for (size,) in db.execute(delete, (number,)).fetchall())
         )
+        failpoint("journal.told")
         self._outbox_bytes -= told_bytes
 
     async def _change(self, sql: str, values: Sequence[object], *reports: Report) -> None:

@@ -12,6 +12,7 @@ from bus.messages import Message
 from bus.ports import Streams
 from runner.journal import Journal, Waiting
 from schemas.events import CONTENT_TYPE
+from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -86,6 +87,7 @@ class Outbox:
             try:
                 await self._may_tell(epoch)
                 await self._streams.append(report.stream, report.key, message)
+                failpoint("outbox.appended")
             except Fenced:
                 break  # what waits here is about to be dropped
             except BusUnavailable as error:

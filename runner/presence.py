@@ -12,6 +12,7 @@ from runner.engine_watch import EngineWatch
 from runner.journal import Journal
 from runner.ports import Catalogues
 from runner.standing import Standing
+from schemas.failpoints import failpoint
 from schemas.times import utc_now
 
 log = structlog.get_logger()
@@ -21,7 +22,7 @@ _LOOK_AGAIN_SECONDS = 0.5
 #: Seconds that a runner which was stopped may be away before it counts as lost.
 HANDOVER_SECONDS = 600.0
 #: Seconds that saying goodbye may take.
-_LEAVE_SECONDS = 4.0
+_LEAVE_SECONDS = 2.0
 
 
 class Presence:
@@ -97,6 +98,7 @@ class Presence:
     async def _keep(self, lease: Lease) -> bool:
         try:
             await self._leases.keep(lease)
+            failpoint("lease.written")
         except BusUnavailable as error:
             if self._is_heard:
                 log.warning("could not say that this runner is there", action="lease_not_written", error=str(error))

@@ -34,6 +34,7 @@ from runner.surroundings import Surroundings
 from runner.waiting import cancel, unless
 from schemas.commands import ExecuteProgram, digest_of, parse_execute, parse_retry
 from schemas.errors import MalformedCommand
+from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -44,9 +45,11 @@ _MOST_TO_REMOVE = 100
 #: Seconds after which a wait looks again at what gives no sign when it changes: the settings.
 _LOOK_AGAIN_SECONDS = 0.5
 #: Seconds at the end to let go of programs, and to finish stopping and removing what was being stopped or removed.
-_DETACH_SECONDS = 5.0
+_DETACH_SECONDS = 1.0
 #: Seconds at the end to tell what is still in the outbox; what is left is told after the next start.
-_FLUSH_SECONDS = 10.0
+_FLUSH_SECONDS = 1.5
+#: Seconds for the bus to stop handing out commands; what it has handed out comes again where that is not enough.
+_STOP_TAKING_SECONDS = 1.0
 
 
 class Runner:
@@ -111,7 +114,8 @@ class Runner:
         self._cancels = Cancels(bus.decisions, self._lives.values)
         self._reclaims = Reclaims(bus.decisions, journal, self._decide)
         self._stopping = asyncio.Event()
-        self._stop_limit_seconds = 0.0
+        #: Until when programs may run on once it is asked to stop, by the monotonic clock.
+        self._stop_at = 0.0
         self._finished = asyncio.Event()
         self._finished.set()
 
@@ -161,9 +165,9 @@ class Runner:
                 except Interrupted:
                     pass  # asked to stop while it waited for something
                 await self._wind_down()
-                # In this order: a usual lease after the last one would take the time of the hand-over back.
+                # A usual lease after the last one would take the time of the hand-over back.
                 await cancel(presence)
-                await self._presence.leave()
+                await asyncio.gather(self._flush(), self._presence.leave())
                 await cancel(*helpers)
         finally:
             self._finished.set()
@@ -171,9 +175,10 @@ class Runner:
     async def stop(self, limit_seconds: float) -> None:
         """Take nothing more, let programs end within the limit, then let go of them; returns when :meth:`run` has ended.
 
-        Beyond the limit it takes at most a quarter of a minute. What runs, runs on: the next start takes it up.
+        Beyond the limit it takes a few seconds, and longer only where a Compose program is to be stopped. What runs, runs on:
+        the next start takes it up.
         """
-        self._stop_limit_seconds = limit_seconds
+        self._stop_at = time.monotonic() + limit_seconds
         self._stopping.set()
         await self._finished.wait()
 
@@ -264,6 +269,7 @@ class Runner:
         if self._stopping.is_set() or self._slots.free == 0 or not await self._watch.check():
             await self._settle(delivery.give_back(), "give back")
             return
+        failpoint("runner.took")
         message = delivery.message
         try:
             execution_id, attempt, digest, command = _understand(delivery)
@@ -319,6 +325,7 @@ class Runner:
 
     async def _is_ours(self, claimed: Claimed) -> bool:
         decision = await unless(self._stopping, self._decide(claimed))
+        failpoint("runner.decided")
         return isinstance(decision, Claim) and decision.nonce == claimed.nonce
 
     async def _decide(self, claimed: Claimed) -> Decision:
@@ -341,14 +348,17 @@ class Runner:
     async def _settle(self, settling: Awaitable[None], what: str) -> None:
         try:
             await settling
+            failpoint("runner.settled")
         except BusUnavailable as error:  # it comes again, and finds its decision made
             log.warning("command not settled", action="settle_failed", what=what, error=str(error))
 
     async def _stop_taking(self) -> None:
         try:
-            await self._bus.commands.stop_taking()
-        except BusUnavailable as error:
-            log.warning("could not stop taking commands", action="stop_taking_failed", error=str(error))
+            async with asyncio.timeout(_STOP_TAKING_SECONDS):
+                await self._bus.commands.stop_taking()
+            failpoint("runner.stopped_taking")
+        except (BusUnavailable, TimeoutError) as error:
+            log.warning("could not stop taking commands", action="stop_taking_failed", error=str(error) or "timeout")
 
     # Running them
 
@@ -377,17 +387,20 @@ class Runner:
             await life.clean_up()
 
     async def _wind_down(self) -> None:
-        """Let what runs come to an end by itself, let go of what does not, and tell what is to be told."""
+        """Let what runs come to an end by itself, and let go of what does not."""
         for life in self._lives.values():
             life.do_not_start()
-        await self._wait_for_lives(self._stop_limit_seconds)
+        await self._wait_for_lives(self._stop_at - time.monotonic())
         for life in self._lives.values():
             life.detach()
+        failpoint("runner.let_go")
         letting_go = max((life.seconds_to_let_go for life in self._lives.values()), default=0.0)
         await self._wait_for_lives(letting_go + _DETACH_SECONDS)
         if self._lives:
             log.error("executions are left to the next start", action="stop_incomplete", executions=len(self._lives))
             await cancel(*self._lives)
+
+    async def _flush(self) -> None:
         if not await self._outbox.flushed(_FLUSH_SECONDS):
             log.warning("events wait for the next start", action="outbox_not_empty", bytes=self._journal.outbox_bytes)
 

@@ -14,6 +14,7 @@ import structlog
 from bus.embedded import database as files
 from bus.errors import BusClosed, BusUnavailable
 from bus.file_lock import FileLock
+from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -200,7 +201,9 @@ def _commit(database: sqlite3.Connection, batch: list[_Write[Any]]) -> Exception
                 write.error = error
                 database.execute("ROLLBACK TO one")
             database.execute("RELEASE one")
+        failpoint("embedded.committing")
         database.execute("COMMIT")
+        failpoint("embedded.committed")
     except Exception as error:
         # A full disk has rolled back already; a second failure is the first one's.
         with suppress(sqlite3.Error):

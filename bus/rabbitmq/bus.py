@@ -3,13 +3,14 @@
 import asyncio
 from pathlib import Path
 
+import structlog
 from aio_pika.abc import AbstractConnection
 
 from bus.errors import BusClosed
 from bus.messages import BusState
 from bus.rabbitmq.announcements import RabbitAnnouncements
 from bus.rabbitmq.commands import RabbitCommands
-from bus.rabbitmq.connection import Link
+from bus.rabbitmq.connection import CLOSE_LIMIT_SECONDS, Link
 from bus.rabbitmq.dead_letters import RabbitDeadLetters
 from bus.rabbitmq.decisions import RabbitDecisions
 from bus.rabbitmq.declaration import declare_all
@@ -20,6 +21,8 @@ from bus.rabbitmq.publisher import Publisher
 from bus.rabbitmq.questions import RabbitQuestions
 from bus.rabbitmq.streams import RabbitStreams
 from bus.rabbitmq.tail import ControlTail
+
+log = structlog.get_logger()
 
 #: File in the state directory with what the control stream has decided so far; it may be deleted at any time.
 CLAIMS_FILE = "claims.db"
@@ -124,10 +127,13 @@ class RabbitBus:
         """Stop consuming, and disconnect."""
         self._closing.set()
         async with self._opening:
-            await self._commands.close()
-            await self._tail.close()
-            await self._publishing.close()
-            await self._consuming.close()
+            try:
+                async with asyncio.timeout(CLOSE_LIMIT_SECONDS):
+                    await self._commands.close()
+            except TimeoutError:
+                log.info("commands are returned by the broker itself", action="return_failed")
+            # All at once: of a server that says nothing each would be waited for.
+            await asyncio.gather(self._tail.close(), self._publishing.close(), self._consuming.close())
             await self._publisher.close()
 
     def _move(self, why: str) -> None:

@@ -27,7 +27,7 @@ HEARTBEAT_SECONDS = 7
 #: Seconds for one attempt to connect.
 CONNECT_LIMIT_SECONDS = 5.0
 #: Seconds for a connection to say goodbye.
-CLOSE_LIMIT_SECONDS = 3.0
+CLOSE_LIMIT_SECONDS = 1.0
 #: Longest pause between two attempts, in seconds: how long a broker that is back may wait for us.
 RECONNECT_PAUSE_SECONDS = 2.0
 

@@ -21,6 +21,7 @@ from bus.rabbitmq.declaration import declare_queue
 from bus.rabbitmq.envelope import to_amqp
 from bus.rabbitmq.nodes import Nodes
 from bus.rabbitmq.silence import silence_of
+from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -145,6 +146,7 @@ class RabbitHolder:
         if ready == 0 and consumers == 0:
             # The very first. Two processes may both see that, and both publish; who gets the lock gets both, and drops one.
             await self._publish("", topology.ANNOUNCER, _checkpoint(None))
+            failpoint("rabbitmq.checkpoint_made")
         await Consumer.start(
             self._channel,
             topology.ANNOUNCER,
@@ -216,11 +218,13 @@ class RabbitHolder:
             self._expected = (message.message_id or "", arrived)
             try:
                 await self._publish("", topology.ANNOUNCER, message)
+                failpoint("rabbitmq.checkpoint_published")
                 new = await bounded(arrived, CALL_LIMIT_SECONDS, "receiving the checkpoint")
                 old, self._held = self._held, new
                 self._position = position
                 if old is not None:
                     await ack(old)
+                    failpoint("rabbitmq.checkpoint_let_go")
             except BaseException as error:
                 # Which of the two is held is not known: only who takes the lock anew can tell.
                 self._lose(f"the checkpoint was not replaced: {error!r}")

@@ -21,6 +21,7 @@ from bus.rabbitmq.consumer import Consumer, ack, give_back
 from bus.rabbitmq.declaration import declare_pool
 from bus.rabbitmq.envelope import from_amqp, to_amqp
 from bus.rabbitmq.publisher import Publisher
+from schemas.failpoints import failpoint
 from schemas.times import utc_now
 
 log = structlog.get_logger()
@@ -139,6 +140,7 @@ class Intake:
         }
         letter = to_amqp(from_amqp(message), headers)
         await self._publisher.publish("", topology.DEAD, letter, limit_seconds=REJECT_LIMIT_SECONDS)
+        failpoint("rabbitmq.buried")
 
     async def _make_ready(self, free_slots: int) -> None:
         """See that something is there or may come, and that both together fit into the free slots."""
@@ -205,6 +207,7 @@ class Intake:
             return
         try:
             await round_.consumer.cancel()
+            failpoint("rabbitmq.consumer_cancelled")
         except BusUnavailable:
             await self._drop_channel()
             raise

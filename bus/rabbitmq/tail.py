@@ -23,6 +23,7 @@ from bus.rabbitmq.control import ControlRecord, Mark
 from bus.rabbitmq.envelope import to_amqp
 from bus.rabbitmq.publisher import Publisher
 from bus.rabbitmq.stream_reader import Read, StreamReader
+from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -202,6 +203,7 @@ class ControlTail:
                 await self._publisher.publish(
                     exchange, key, to_amqp(control.to_message(record)), limit_seconds=TELL_LIMIT_SECONDS
                 )
+                failpoint("rabbitmq.proposed")
             except Unroutable as error:
                 raise BusUnavailable(f"the control stream is missing: {error}") from error
         except BusUnavailable as error:
@@ -255,6 +257,7 @@ class ControlTail:
         records = [record for read in batch if (record := self._parse(read)) is not None]
         kept = [record for record in records if not isinstance(record, Mark)]
         self._sequence = await self.ask(lambda claims: claims.apply(kept, batch[-1].position))
+        failpoint("rabbitmq.decisions_kept")
         self._read_at = time.monotonic()
         # Proposals that decided nothing wake too: who made them has an answer now.
         for record in records:

@@ -13,6 +13,7 @@ from gateway.errors import Refused
 from gateway.keys import DEAD_LETTERS, INTAKE, USERNAME
 from gateway.page_query import dead_letter_query, next_page
 from gateway.redrive import redrive
+from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -43,6 +44,7 @@ async def run_again(request: web.Request) -> web.Response:
     )
     try:
         await request.app[DEAD_LETTERS].remove(letter.id)
+        failpoint("gateway.letter_redriven")
     except BusError as error:
         # Accepted is accepted. Whoever redrives it again gets the same execution.
         log.warning("a redriven dead letter is still there", action="dead_letter_left", id=letter.id, error=str(error))
@@ -66,6 +68,7 @@ async def discard(request: web.Request) -> web.Response:
     letter_id = request.match_info["letter_id"]
     try:
         found = await request.app[DEAD_LETTERS].remove(letter_id)
+        failpoint("gateway.letter_discarded")
     except BusUnavailable as error:
         raise Refused(problems.unconfirmed() if error.outcome_unknown else problems.bus_unavailable()) from error
     if not found:

@@ -7,7 +7,7 @@ from aiohttp import web
 from gateway import problems
 from gateway.answers import json_answer
 from gateway.errors import Refused
-from gateway.keys import CATALOGUES, DEAD_LETTERS, FLEET, HEALTH
+from gateway.keys import CATALOGUES, DEAD_LETTERS, FLEET, HEALTH, LEAVING
 from schemas.times import utc_now
 
 
@@ -16,7 +16,10 @@ async def show(request: web.Request) -> web.Response:
     wrong = dict(request.app[HEALTH].problems())
     if problem := request.app[CATALOGUES].problem:
         wrong.setdefault("config", problem)
-    if request.query.get("ready") in ("1", "true") and not request.app[HEALTH].ready():
+    if request.app[LEAVING].is_set():
+        wrong["gateway"] = "it is about to stop"
+    is_ready = request.app[HEALTH].ready() and not request.app[LEAVING].is_set()
+    if request.query.get("ready") in ("1", "true") and not is_ready:
         raise Refused(problems.not_ready(wrong))
     health: dict[str, Any] = {"status": "degraded" if wrong else "healthy", "timestamp": utc_now().isoformat()}
     health["live_runners"] = request.app[FLEET].size()

@@ -109,6 +109,14 @@ class OwnBroker(Broker):
         """SIGKILL: it is gone at once; its data stay."""
         self._container.get_wrapped_container().kill()
 
+    def freeze(self) -> None:
+        """It does nothing any more, and its connections stay open."""
+        self._container.get_wrapped_container().pause()
+
+    def thaw(self) -> None:
+        """It goes on."""
+        self._container.get_wrapped_container().unpause()
+
     def restart(self) -> None:
         """Stop, and start again."""
         self.stop()

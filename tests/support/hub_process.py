@@ -40,6 +40,8 @@ class HubProcess:
             "HUB_USERNAME": USERNAME,
             "HUB_PASSWORD": PASSWORD,
             "HUB_LOG_LEVEL": "DEBUG",
+            # Nobody looks elsewhere.
+            "HUB_LEAVE_SECONDS": "0",
             "API_PORT": str(self.port),
             **variables,
         }
@@ -64,19 +66,23 @@ class HubProcess:
         fresh.write_text(yaml.safe_dump(config), encoding="utf-8")
         fresh.replace(self.config_path)
 
-    def start(self, *, within_seconds: float = 40.0) -> float:
-        """Start every part; seconds until it was ready to accept. A runner alone is not waited for."""
-        started = time.monotonic()
+    def launch(self, **variables: str) -> None:
+        """Start every part, with these variables besides, and wait for nothing."""
         for part in self._parts:
             with (self.folder / f"{part}.log").open("ab") as log:
                 self._processes[part] = subprocess.Popen(
                     [sys.executable, "-m", "hub", part, "--config", str(self.config_path)],
-                    env=self.environment,
+                    env={**self.environment, **variables},
                     cwd=self.folder,
                     stdout=log,
                     stderr=log,
                     stdin=subprocess.DEVNULL,
                 )
+
+    def start(self, *, within_seconds: float = 40.0) -> float:
+        """Start every part; seconds until it was ready to accept. A runner alone is not waited for."""
+        started = time.monotonic()
+        self.launch()
         while self._parts != ("runner",) and not self._is_ready():
             dead = [part for part, process in self._processes.items() if process.poll() is not None]
             assert not dead, f"{dead} ended: {self.log()[-4000:]}"
@@ -91,9 +97,25 @@ class HubProcess:
         except (OSError, urllib.error.URLError):
             return False
 
+    def death(self, *, within_seconds: float = 30.0) -> list[int]:
+        """Wait until every part has ended by itself; their exit statuses, negative for a signal."""
+        deadline = time.monotonic() + within_seconds
+        try:
+            statuses = [process.wait(timeout=max(0.0, deadline - time.monotonic())) for process in self._processes.values()]
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"a part lives on after {within_seconds} s: {self.log()[-4000:]}") from None
+        self._processes.clear()
+        return statuses
+
+    @property
+    def is_launched(self) -> bool:
+        """Whether it was started, and neither stopped nor seen to end."""
+        return bool(self._processes)
+
     def log(self) -> str:
         """What all parts have logged so far."""
-        return "".join((self.folder / f"{part}.log").read_text(encoding="utf-8") for part in self._parts)
+        files = [self.folder / f"{part}.log" for part in self._parts]
+        return "".join(file.read_text(encoding="utf-8") for file in files if file.exists())
 
     def rss_bytes(self, part: str = "up") -> int:
         """Resident memory of one part now."""

@@ -55,6 +55,39 @@ async def test_stopping_answers_waiting_requests_and_takes_no_time(world: World)
         assert await request == 202
 
 
+async def test_fault24_a_gateway_that_is_to_stop_first_says_so_and_still_answers(world: World) -> None:
+    headers = {"Authorization": f"Bearer {Tokens(SIGNING_KEY).issue(USERNAME)}"}
+    left = asyncio.Event()
+
+    async def leave() -> None:
+        async with serve(world.app(), host="127.0.0.1", port=0, leave_seconds=0.5) as listening:
+            urls.append(listening.url)
+            await left.wait()
+
+    urls: list[str] = []
+    serving = asyncio.create_task(leave())
+    await eventually(lambda: asyncio.sleep(0, urls))
+    async with aiohttp.ClientSession(urls[0], headers=headers) as session:
+        async with session.get("/health?ready=1") as ready:
+            assert (ready.status, ready.headers.get("Connection")) == (200, None)
+        left.set()
+
+        async def readiness() -> int:
+            async with session.get("/health?ready=1") as response:
+                return response.status
+
+        await eventually(readiness, lambda status: status == 503)
+        async with session.get("/health") as health:
+            body = await health.json()
+            assert (health.status, body["status"], body["problems"]) == (200, "degraded", {"gateway": "it is about to stop"})
+        async with session.post("/execute", json={"program_id": "billing"}) as accepted:
+            # Whoever keeps the connection for the next request would send it to nobody.
+            assert (accepted.status, accepted.headers["Connection"]) == (202, "close")
+        await serving
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get("/health")
+
+
 async def test_an_idle_connection_does_not_hold_up_stopping(world: World) -> None:
     async with aiohttp.ClientSession() as session:
         async with serve(world.app(), host="127.0.0.1", port=0) as listening:

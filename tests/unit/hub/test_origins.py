@@ -121,6 +121,7 @@ def test_p14_a_variable_of_the_seed_loses_to_the_file_and_wins_over_the_default(
         ("DOCKER_HOST", "unix:///docker"),
         ("HUB_DOCKER_HOST", "unix:///docker"),
         ("HUB_STOP_SECONDS", "9.0"),
+        ("HUB_LEAVE_SECONDS", "7.0"),
     ],
 )
 def test_p14_every_variable_of_the_hub_is_honoured_and_named(

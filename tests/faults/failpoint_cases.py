@@ -1,0 +1,143 @@
+"""The table of failpoints: at which of them who dies, in the middle of what. Each point of the source has a row."""
+
+from dataclasses import dataclass
+
+from tests.faults import failpoint_scenes as scenes
+from tests.faults.failpoint_scenes import Death, Scene
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row."""
+
+    #: The points at which one life after the other ends; each is a name, or ``name:N`` for its Nth passing.
+    points: tuple[str, ...]
+    scene: Scene
+    #: ``runner`` or ``gateway``; on the embedded bus both are one process.
+    victim: str
+    bus: str = "rabbitmq"
+
+    @property
+    def death(self) -> Death:
+        """Who dies, and where."""
+        return Death(self.victim, self.points)
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """The names of its points."""
+        return frozenset(point.partition(":")[0] for point in self.points)
+
+    def __str__(self) -> str:
+        return f"{'-'.join(self.points)}-{self.scene.__name__}{'' if self.bus == 'rabbitmq' else '-embedded'}"
+
+
+def _runner(*points: str, scene: Scene = scenes.runs) -> Case:
+    return Case(points, scene, "runner")
+
+
+def _gateway(*points: str, scene: Scene = scenes.runs) -> Case:
+    return Case(points, scene, "gateway")
+
+
+def _both(*points: str, scene: Scene = scenes.runs) -> Case:
+    return Case(points, scene, "runner", "embedded")
+
+
+CASES = [
+    # The runner takes a command.
+    _runner("lease.written"),
+    _runner("runner.took"),
+    _runner("journal.claimed"),
+    _runner("rabbitmq.proposed"),
+    _runner("rabbitmq.decisions_kept"),
+    _runner("runner.decided"),
+    _runner("rabbitmq.consumer_cancelled"),
+    _runner("runner.settled"),
+    _runner("runner.settled", scene=scenes.is_malformed),
+    _runner("rabbitmq.buried", scene=scenes.is_malformed),
+    _runner("runner.settled", scene=scenes.is_cancelled_before_anybody_takes_it),
+    _runner("journal.forgotten", scene=scenes.is_cancelled_before_anybody_takes_it),
+    # It prepares a container.
+    _runner("docker.pulled", scene=scenes.pulls),
+    _runner("journal.noted", scene=scenes.pulls),
+    _runner("docker.builder_created", scene=scenes.installs),
+    _runner("docker.builder_filled", scene=scenes.installs),
+    _runner("docker.pip_started", scene=scenes.installs),
+    _runner("docker.pip_ended", scene=scenes.installs),
+    _runner("docker.environment_kept", scene=scenes.installs),
+    _runner("docker.builder_removed", scene=scenes.installs),
+    _runner("docker.created"),
+    _runner("docker.created", "docker.never_started_removed"),
+    # It starts a program and sees it to its end.
+    _runner("journal.starting"),
+    _runner("docker.attached"),
+    _runner("docker.started"),
+    _runner("journal.started"),
+    _runner("journal.wrote"),
+    _runner("journal.wrote:4"),
+    _runner("journal.wrote:2", "docker.adopted"),
+    _runner("docker.started", "docker.adopted", "journal.ended"),
+    _runner("docker.exited"),
+    _runner("journal.ended"),
+    _runner("docker.removed"),
+    _runner("journal.forgotten"),
+    # Each of the three steps of a program with actions.
+    *(
+        _runner(f"{point}:{nth}", scene=scenes.runs_with_actions)
+        for point in ("journal.starting", "docker.ordered", "docker.started")
+        for nth in (1, 2, 3)
+    ),
+    # It stops a program.
+    _runner("docker.signalled", scene=scenes.is_stopped_at_its_limit),
+    _runner("docker.signalled:2", scene=scenes.is_stopped_at_its_limit),
+    _runner("docker.signalled", scene=scenes.is_cancelled),
+    # It tells.
+    _runner("outbox.appended"),
+    _runner("outbox.appended:3"),
+    _runner("journal.told"),
+    _runner("journal.told:2"),
+    # It is asked to stop.
+    _runner("runner.stopped_taking", scene=scenes.is_told_to_drain),
+    _runner("runner.let_go", scene=scenes.is_told_to_drain),
+    # Compose programs.
+    _runner("compose.built", scene=scenes.runs_with_compose),
+    _runner("compose.created", scene=scenes.runs_with_compose),
+    _runner("docker.started:2", scene=scenes.runs_with_compose),
+    _runner("docker.removed", scene=scenes.runs_with_compose),
+    _runner("docker.started", "compose.container_removed", scene=scenes.runs_with_compose),
+    _runner("compose.network_removed", scene=scenes.runs_with_compose),
+    _runner("compose.volume_removed", scene=scenes.runs_with_compose),
+    # The gateway.
+    _gateway("gateway.accepted"),
+    _gateway("gateway.withdrawn", scene=scenes.is_not_confirmed),
+    _gateway("rabbitmq.checkpoint_made", scene=scenes.is_the_first_of_all),
+    _gateway("gateway.cancelled", scene=scenes.is_cancelled),
+    _gateway("gateway.letter_redriven", scene=scenes.is_redriven),
+    _gateway("gateway.accepted", scene=scenes.is_redriven),
+    _gateway("gateway.letter_discarded", scene=scenes.is_discarded),
+    _gateway("gateway.record_appended", scene=scenes.is_removed),
+    _gateway("view.committing"),
+    _gateway("view.committing:2"),
+    _gateway("view.committed"),
+    _gateway("view.committed:2"),
+    _gateway("announcer.announced"),
+    _gateway("announcer.announced:2"),
+    _gateway("announcer.advanced"),
+    _gateway("announcer.replied", scene=scenes.has_a_reply),
+    _gateway("rabbitmq.checkpoint_published"),
+    _gateway("rabbitmq.checkpoint_let_go"),
+    _gateway("ender.appended", scene=scenes.is_cancelled_before_anybody_takes_it),
+    # All in one process.
+    *(_both(f"embedded.committing:{nth}") for nth in (1, 3, 6)),
+    *(_both(f"embedded.committed:{nth}") for nth in (2, 4, 7)),
+    _both("gateway.accepted"),
+    _both("runner.took"),
+    _both("journal.claimed"),
+    _both("runner.decided"),
+    _both("runner.settled"),
+    _both("journal.ended"),
+    _both("outbox.appended"),
+    _both("journal.told"),
+    _both("view.committed:2"),
+    _both("announcer.announced"),
+]
