@@ -19,6 +19,7 @@ from gateway.errors import ViewUnavailable
 from hub.attempts import message_of, next_attempt, not_repeatable
 from schemas.catalogue import Catalogue
 from schemas.executions import Execution, ToRetry
+from schemas.failpoints import failpoint
 from schemas.times import utc_now
 
 _log = structlog.get_logger()
@@ -123,6 +124,7 @@ class Retrier:
         pool = catalogue.settings.pool if program is None else catalogue.pool_of(program)
         try:
             await self._commands.retry(pool, message)
+            failpoint("retrier.queued")
         except UnknownPool as error:
             # Named a moment ago, and about to be declared: the others need not wait for that.
             _log.warning("an attempt is queued later", action="retrier_waits", error=str(error))

@@ -74,8 +74,8 @@ CASES = [
     _runner("docker.started"),
     _runner("journal.started"),
     _runner("journal.wrote"),
-    _runner("journal.wrote:4"),
-    _runner("journal.wrote:2", "docker.adopted"),
+    _runner("journal.wrote:4", scene=scenes.runs_slowly),
+    _runner("journal.wrote:2", "docker.adopted", scene=scenes.runs_slowly),
     _runner("docker.started", "docker.adopted", "journal.ended"),
     _runner("docker.exited"),
     _runner("journal.ended"),
@@ -87,6 +87,13 @@ CASES = [
         for point in ("journal.starting", "docker.ordered", "docker.started")
         for nth in (1, 2, 3)
     ),
+    # It tries again what failed.
+    *(
+        _runner(f"{point}:{nth}", scene=scenes.is_tried_again)
+        for point in ("journal.claimed", "docker.started", "journal.ended")
+        for nth in (1, 2)
+    ),
+    _runner("journal.told:2", scene=scenes.is_tried_again),
     # It stops a program.
     _runner("docker.signalled", scene=scenes.is_stopped_at_its_limit),
     _runner("docker.signalled:2", scene=scenes.is_stopped_at_its_limit),
@@ -126,18 +133,19 @@ CASES = [
     _gateway("announcer.replied", scene=scenes.has_a_reply),
     _gateway("rabbitmq.checkpoint_published"),
     _gateway("rabbitmq.checkpoint_let_go"),
+    _gateway("retrier.queued", scene=scenes.is_tried_again),
+    _gateway("retrier.queued:2", scene=scenes.is_tried_again),
     _gateway("ender.appended", scene=scenes.is_cancelled_before_anybody_takes_it),
     # All in one process.
-    *(_both(f"embedded.committing:{nth}") for nth in (1, 3, 6)),
-    *(_both(f"embedded.committed:{nth}") for nth in (2, 4, 7)),
+    *(_both(f"embedded.committing:{nth}") for nth in (3, 6)),
+    *(_both(f"embedded.committed:{nth}") for nth in (2, 5)),
+    _both("retrier.queued", scene=scenes.is_tried_again),
     _both("gateway.accepted"),
     _both("runner.took"),
     _both("journal.claimed"),
-    _both("runner.decided"),
     _both("runner.settled"),
     _both("journal.ended"),
     _both("outbox.appended"),
     _both("journal.told"),
     _both("view.committed:2"),
-    _both("announcer.announced"),
 ]

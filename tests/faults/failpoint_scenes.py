@@ -60,6 +60,11 @@ async def runs(hub: FailpointHub, death: Death) -> None:
     await hub.wrote_all(await _around(hub, death, lambda: hub.submit("writes", str(uuid4()), pause=0.05)))
 
 
+async def runs_slowly(hub: FailpointHub, death: Death) -> None:
+    """A program runs, and writes for seconds."""
+    await hub.wrote_all(await _around(hub, death, lambda: hub.submit("writes", str(uuid4()), pause=0.2)))
+
+
 async def runs_with_actions(hub: FailpointHub, death: Death) -> None:
     """A program runs between two actions."""
     actions = hub.folder / "actions"
@@ -97,6 +102,14 @@ async def pulls(hub: FailpointHub, death: Death) -> None:
             assert (record["status"], record["exit_code"]) == ("completed", 0), record
         finally:
             docker("rmi", "--force", registry.image, check=False)
+
+
+async def is_tried_again(hub: FailpointHub, death: Death) -> None:
+    """A program that fails and is tried again, twice: each attempt starts once."""
+    execution_id = await _around(hub, death, lambda: hub.submit("again", str(uuid4())))
+    record = await hub.is_whole(execution_id, "again", starts=3)
+    assert (record["status"], record["exit_code"], record["attempt"]) == ("completed", 0, 3), record
+    assert record["output"] == "at last\n", record
 
 
 async def is_stopped_at_its_limit(hub: FailpointHub, death: Death) -> None:
