@@ -260,7 +260,6 @@ class Journal:
                 db.executemany(_INSERT_REPORT, rows)
 
         await self._writer.do(work)
-        failpoint("journal.renewed")
         self._epoch, self._outbox_bytes = await self._writer.do(_read_about)
         self.reports_waiting.set()
 
