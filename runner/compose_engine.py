@@ -20,6 +20,7 @@ from runner.compose_command import ComposeCommand, Done, find_command, own_envir
 from runner.compose_files import WorkingCopy, as_yaml, check_sources, copy_for_compose
 from runner.compose_inspection import objections
 from runner.compose_model import make_project, refused
+from runner.compose_plan import ComposePlan
 from runner.compose_project import Project
 from runner.compose_run import ComposeRun
 from runner.compose_spec import ComposeSpec, project_name
@@ -29,8 +30,8 @@ from runner.docker_connection import DockerConnection
 from runner.docker_engine import DockerEngine
 from runner.docker_images import DockerImages
 from runner.docker_projects import DockerProjects, ServiceContainer
-from runner.engine import ContainerState, Exit, Found, Frame, Prepared
-from runner.errors import AlreadyStarted, CannotRun, OutOfOrder
+from runner.engine import NEVER, NO_ORDER, ContainerState, Exit, Found, Frame, Order, Prepared
+from runner.errors import AlreadyStarted, CannotRun, ContainerGone, OutOfOrder
 from runner.identity import Identity
 from runner.preparation import NOBODY, Listener, Stage
 from runner.run_spec import container_name
@@ -48,6 +49,8 @@ _CREATE_SECONDS = 300.0
 #: Seconds after which what Docker was just making, when Compose was ended in the middle, is there to be removed.
 _LATE_SECONDS = 1.0
 _LONGEST_MODEL = 1024 * 1024
+#: The last start of a project of which something was started: it is never started as a whole again.
+_STARTED = "started"
 
 MISSING = (
     "Docker Compose was not found: install the plugin of docker compose (docker-compose-plugin or docker-compose-v2)"
@@ -116,7 +119,7 @@ class ComposeEngine:
         containers = await self._projects.containers(spec.project)
         self._unsettled.discard(spec.name)
         await self._inspect(spec, containers)
-        self._runs[spec.name] = ComposeRun(
+        made = ComposeRun(
             project,
             containers,
             self._docker,
@@ -124,11 +127,47 @@ class ComposeEngine:
             stop_grace_seconds=spec.stop_grace_seconds,
             check=partial(self._check_sources, spec, project),
         )
+        self._runs[spec.name] = made
         last = min((each for each in containers if each.service in project.last), key=lambda each: each.title, default=None)
         if last is None:
             raise CannotRun(Reason.START_FAILED, "Compose made no container")
-        # In which order its services wrote, and what is still to be started, only this process knows.
-        return Prepared(last.id, notes=(*warnings, *project.notes), adoptable=False)
+        plan = ComposePlan(
+            services=project.services,
+            titles=made.titles,
+            sources=project.sources,
+            folder=spec.folder,
+            file=spec.file,
+            trusted=spec.trusted,
+            stop_grace_seconds=spec.stop_grace_seconds,
+        )
+        # Without Docker's record of the output nobody else could go on with it.
+        adoptable = not project.is_unrecorded
+        return Prepared(
+            last.id,
+            notes=(*warnings, *project.notes),
+            adoptable=adoptable,
+            plan=plan.to_text() if adoptable else None,
+        )
+
+    async def adopt(self, name: str, plan: str | None = None, order: Order = NO_ORDER) -> None:
+        """See :meth:`runner.engine.Engine.adopt`. A service that was not started yet still is, by this process."""
+        known = ComposePlan.from_text(plan)
+        if (earlier := self._runs.pop(name, None)) is not None:
+            await earlier.close()
+        containers = await self._projects.containers(project_name(name))
+        taken_up = ComposeRun(
+            known.project,
+            containers,
+            self._docker,
+            self._projects,
+            stop_grace_seconds=known.stop_grace_seconds,
+            check=partial(self._check_sources, known, known.project),
+            order=order,
+        )
+        if taken_up.titles != known.titles:
+            raise ContainerGone(f"of the services of {name} only these are left: {', '.join(taken_up.titles) or 'none'}")
+        await taken_up.take_up()
+        self._runs[name] = taken_up
 
     async def start(self, name: str) -> None:
         """See :meth:`runner.engine.Engine.start`."""
@@ -174,7 +213,8 @@ class ComposeEngine:
         containers = await self._projects.containers(project_name(name))
         if not containers:
             return None
-        return Found(name, _state_of([each.state for each in containers]), containers[0].labels)
+        state = _state_of([each.state for each in containers])
+        return Found(name, state, containers[0].labels, NEVER if state is ContainerState.CREATED else _STARTED)
 
     async def list_ours(self) -> list[Found]:
         """See :meth:`runner.engine.Engine.list_ours`. A project of which only networks or volumes are left counts as ended."""
@@ -206,6 +246,8 @@ class ComposeEngine:
         containers = await self._projects.containers(spec.project)
         if any(each.state != "created" for each in containers):
             raise AlreadyStarted(f"project {spec.project} was started before")
+        # Docker refuses where one has been started since we looked.
+        await self._projects.remove_never_started(spec.project)
         await self.destroy(spec.name)
 
     async def _resolve(self, command: ComposeCommand, spec: ComposeSpec, work: Path) -> tuple[Project, list[str]]:
@@ -271,7 +313,7 @@ class ComposeEngine:
             self.command = None  # it is looked for anew
             raise CannotRun(Reason.COMPOSE_UNAVAILABLE, f"Docker Compose can't be run: {error}") from error
 
-    async def _check_sources(self, spec: ComposeSpec, project: Project) -> None:
+    async def _check_sources(self, spec: ComposeSpec | ComposePlan, project: Project) -> None:
         if not spec.trusted and (wrong := await asyncio.to_thread(check_sources, project.sources, spec.folder)):
             raise refused(spec, [wrong])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import labels
+from runner.compose_plan import ComposePlan
 from runner.compose_project import Condition, Project, Service
 from runner.compose_rules import Findings, capabilities, join_mount, restrict_service, split_mount
 from runner.compose_spec import ComposeSpec
@@ -71,7 +72,7 @@ def make_project(resolved: Mapping[str, Any], spec: ComposeSpec, *, working_copy
     return project
 
 
-def refused(spec: ComposeSpec, refusals: list[str] | tuple[str, ...]) -> CannotRun:
+def refused(spec: ComposeSpec | ComposePlan, refusals: list[str] | tuple[str, ...]) -> CannotRun:
     """What people are told about a file that asks for too much."""
     advice = (
         "" if spec.trusted else ". A program with compose_profile: trusted may ask for it; its file is then root on the host"
@@ -86,6 +87,7 @@ def _finish(name: str, service: dict[str, Any], spec: ComposeSpec, findings: Fin
     if spec.trusted:
         kept = {key: value for key, value in service.items() if key not in ("restart", "depends_on", "env_file", "profiles")}
         kept = {key: value for key, value in kept.items() if value is not None or key in ("command", "entrypoint")}
+        kept.setdefault("logging", _LOGGING)
     else:
         kept = restrict_service(service | networks, findings)
         kept |= {

@@ -28,10 +28,11 @@ class PrefixedLines:
         begun += content
         lines = begun.split(b"\n")
         begun[:] = lines.pop()
-        while len(begun) > LONGEST_LINE:
-            lines.append(begun[:LONGEST_LINE])
-            del begun[:LONGEST_LINE]
-        return b"".join(self._prefix + line + b"\n" for line in lines)
+        # A line is cut at the same places however it arrived: whoever reads all of it again must get the same.
+        whole = [part for line in lines for part in _cut(line)]
+        *long, rest = _cut(begun)
+        begun[:] = rest
+        return b"".join(self._prefix + line + b"\n" for line in (*whole, *long))
 
     def rest(self, stream: StreamName) -> bytes:
         """The last line, where it has no end."""
@@ -39,3 +40,8 @@ class PrefixedLines:
         line = self._prefix + begun + b"\n" if begun else b""
         begun.clear()
         return line
+
+
+def _cut(line: bytearray) -> list[bytearray]:
+    """The line in parts that are not too long; an empty one is one part."""
+    return [line[start : start + LONGEST_LINE] for start in range(0, max(1, len(line)), LONGEST_LINE)]

@@ -44,6 +44,12 @@ class Project:
         return any(service.image is None for service in self.services.values())
 
     @property
+    def is_unrecorded(self) -> bool:
+        """Whether Docker keeps no record of what one of its services writes."""
+        said = (service.get("logging") or {} for service in self.document.get("services", {}).values())
+        return any(logging.get("driver") == "none" for logging in said)
+
+    @property
     def last(self) -> frozenset[str]:
         """The services that no other needs: when they have ended, so has the program."""
         return frozenset(self.services) - {need for service in self.services.values() for need in service.needs}

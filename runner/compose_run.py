@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from runner.compose_merging import Merging
 from runner.compose_output import PrefixedLines, prefixes
 from runner.compose_project import Condition, Project
 from runner.docker_engine import DockerEngine
 from runner.docker_projects import DockerProjects, ServiceContainer
-from runner.engine import Exit, Frame
+from runner.docker_times import moment
+from runner.engine import NO_ORDER, Exit, Frame, Order
 from runner.errors import CannotRun, ContainerGone, EngineUnavailable, Interrupted
 from runner.waiting import cancel, surely, unless
 from schemas.output import StreamName
@@ -57,8 +59,12 @@ class ComposeRun:
         *,
         stop_grace_seconds: float,
         check: Callable[[], Awaitable[None]],
+        order: Order = NO_ORDER,
     ) -> None:
-        """``check`` raises ``CannotRun`` where what is bound is no longer what it was; it is asked around each start."""
+        """``check`` raises ``CannotRun`` where what is bound is no longer what it was; it is asked around each start.
+        ``order`` is that of the output which an earlier life of the runner has published.
+        """
+        self._order = order
         self._check = check
         self._project = project
         self._docker = docker
@@ -71,10 +77,17 @@ class ComposeRun:
         self._settled = asyncio.Event()
         #: The verdict, as soon as there is one.
         self._over: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        #: Services of which an earlier life has not started everything, until that goes on here.
+        self._still_to_start: list[str] = []
         self._bringing_up: asyncio.Task[None] | None = None
         self._living: asyncio.Task[Exit] | None = None
         for member in self._members:
             docker.take_over(member.container.id)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Of all its containers; the place of each is its number in :attr:`runner.engine.Frame.source`."""
+        return tuple(member.container.title for member in self._members)
 
     @property
     def container_ids(self) -> list[str]:
@@ -97,22 +110,50 @@ class ComposeRun:
         self._bringing_up = asyncio.create_task(self._bring_up(rest), name="start the other services")
         self._living = asyncio.create_task(self._live(), name="see the services to their end")
 
+    async def take_up(self) -> None:
+        """Take up what an earlier life of the runner has started of it, in place of :meth:`start`. Nothing is started twice:
+        what Docker knows to have run is only watched. What is still to be started follows once somebody waits for the end.
+
+        Raises:
+            ContainerGone: a container is not there any more.
+            EngineUnavailable: not known.
+        """
+        # Asked one by one: Docker answers only after it has carried out an order to start that is on its way.
+        states = {member: (await self._projects.inspect(member.container.id))["State"] for member in self._members}
+        for member, state in states.items():
+            if state["Status"] != "created":
+                await self._docker.adopt(member.container.id)
+                member.started.set()
+        if not any(member.started.is_set() for member in self._members):
+            return  # :meth:`start` has still to come
+        ended = [member for member in self._members if states[member]["Status"] in ("exited", "dead")]
+        # In the order in which they ended: the first that decides decides, whatever came after it.
+        for member in sorted(ended, key=lambda member: moment(states[member]["FinishedAt"])):
+            self._ended(member, await self._docker.wait(member.container.id))
+        for member in self._members:
+            if member.started.is_set() and not member.ended.is_set():
+                self._watch_from_now_on(member)
+        left = {member.container.service for member in self._members if not member.started.is_set()}
+        self._still_to_start = [name for name in self._project.services if name in left]
+        self._living = asyncio.create_task(self._live(), name="see the services to their end")
+
     async def output(self) -> AsyncGenerator[Frame, None]:
         """What all services write, each line under its service's name."""
-        frames: asyncio.Queue[Frame | None] = asyncio.Queue(_MOST_FRAMES)
-        beginnings = prefixes(member.container.title for member in self._members)
+        frames: asyncio.Queue[tuple[int, Frame | None]] = asyncio.Queue(_MOST_FRAMES)
+        beginnings = prefixes(self.titles)
+        merging = Merging(self._order, range(len(self._members)))
         readers = [
-            asyncio.create_task(self._read(member, PrefixedLines(beginnings[member.container.title]), frames))
-            for member in self._members
+            asyncio.create_task(self._read(number, PrefixedLines(beginnings[member.container.title]), frames))
+            for number, member in enumerate(self._members)
         ]
         left = len(readers)
         try:
             while left:
-                frame = await frames.get()
-                if frame is None:
-                    left -= 1
-                else:
-                    yield frame
+                number, frame = await frames.get()
+                left -= frame is None
+                due = merging.end(number) if frame is None else merging.add(number, frame.stream, frame.content)
+                for each in due:
+                    yield each
             for reader in readers:
                 await reader
         finally:
@@ -126,6 +167,8 @@ class ComposeRun:
         """
         if self._living is None:
             return Exit(_TERMINATED)
+        if self._bringing_up is None:
+            self._bringing_up = asyncio.create_task(self._bring_up(self._still_to_start), name="start the other services")
         return await asyncio.shield(self._living)
 
     async def stop(self, grace_seconds: float) -> None:
@@ -137,6 +180,7 @@ class ComposeRun:
         self._halt.set()
         if self._bringing_up is not None:
             await asyncio.wait({self._bringing_up})
+        self._settled.set()
         stop_by = time.monotonic() + grace_seconds
         for group in self._project.stop_order():
             left = max(0.0, stop_by - time.monotonic())
@@ -160,9 +204,11 @@ class ComposeRun:
     async def _start_service(self, name: str) -> None:
         await self._check()
         for member in self._of(name):
+            if member.started.is_set():
+                continue  # by an earlier life
             await self._docker.start(member.container.id)
             member.started.set()
-            member.watching = asyncio.create_task(self._watch(member), name=f"watch {member.container.title}")
+            self._watch_from_now_on(member)
         await self._check()
 
     async def _bring_up(self, names: Sequence[str]) -> None:
@@ -176,7 +222,7 @@ class ComposeRun:
         try:
             for need, condition in self._project.services[name].needs.items():
                 await unless(self._halt, self._ready(need, condition))
-            if not self._halt.is_set():
+            if not self._halt.is_set() and not self._over.done():
                 await self._start_service(name)
         except Interrupted:
             return
@@ -216,15 +262,22 @@ class ComposeRun:
 
     # Watching
 
+    def _watch_from_now_on(self, member: _Member) -> None:
+        member.watching = asyncio.create_task(self._watch(member), name=f"watch {member.container.title}")
+
     async def _watch(self, member: _Member) -> None:
-        """See one container to its end, and decide what that means for all."""
-        service = self._project.services[member.container.service]
+        """See one container to its end."""
         try:
             end = await self._docker.wait(member.container.id)
         except Exception as error:
             # It is gone, most likely; whatever it is, whoever waits must hear of it.
             self._fail(error)
             return
+        self._ended(member, end)
+
+    def _ended(self, member: _Member, end: Exit) -> None:
+        """Decide what the end of one container means for all."""
+        service = self._project.services[member.container.service]
         member.exit = replace(end, service=service.name, memory_bytes=service.memory_bytes)
         member.ended.set()
         if end.code != 0:
@@ -259,19 +312,20 @@ class ComposeRun:
 
     # Output
 
-    async def _read(self, member: _Member, lines: PrefixedLines, frames: asyncio.Queue[Frame | None]) -> None:
+    async def _read(self, number: int, lines: PrefixedLines, frames: asyncio.Queue[tuple[int, Frame | None]]) -> None:
+        member = self._members[number]
         try:
             await self._started_or_settled(member)
             if member.started.is_set():
                 async with aclosing(self._docker.output(member.container.id)) as written:
                     async for frame in written:
                         if content := lines.add(frame.stream, frame.content):
-                            await frames.put(Frame(frame.stream, content))
+                            await frames.put((number, Frame(frame.stream, content)))
             for stream in StreamName:
                 if content := lines.rest(stream):
-                    await frames.put(Frame(stream, content))
+                    await frames.put((number, Frame(stream, content)))
         finally:
-            await frames.put(None)
+            await frames.put((number, None))
 
     async def _started_or_settled(self, member: _Member) -> None:
         waits = [asyncio.create_task(event.wait()) for event in (member.started, self._settled)]

@@ -42,6 +42,8 @@ class Course(BaseModel):
     #: The actions that the container can run.
     actions: frozenset[Step]
     action_timeout_seconds: float
+    #: What the engine must know to take it up.
+    plan: str | None = None
     #: The lines of the hub and of pip before the first step.
     said_before: str | None = None
     #: In order; the last one is where it stands.

@@ -12,7 +12,9 @@ from aiodocker.exceptions import DockerError
 
 from bus.backoff import Backoff
 from runner import labels
+from runner.belongings import Belonging
 from runner.container_config import create_body, order
+from runner.docker_belongings import DockerBelongings
 from runner.docker_connection import DockerConnection
 from runner.docker_environments import DockerEnvironments
 from runner.docker_images import DockerImages
@@ -20,7 +22,19 @@ from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
 from runner.docker_refusals import create_refused, lookup_failed
 from runner.docker_sight import DockerSight, state_of
-from runner.engine import NEVER, ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
+from runner.engine import (
+    NEVER,
+    NO_ORDER,
+    ContainerState,
+    Exit,
+    Found,
+    Frame,
+    Order,
+    Prepared,
+    RunningContainer,
+    Spec,
+    Tail,
+)
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
 from runner.identity import Identity
 from runner.preparation import NOBODY, Listener
@@ -70,6 +84,7 @@ class DockerEngine:
         self._connection = DockerConnection(socket_path)
         self._images = DockerImages(self._connection)
         self._sight = DockerSight(self._connection, identity)
+        self._belongings = DockerBelongings(self._connection, identity)
         self._environments = DockerEnvironments(self._connection, self._images, identity)
         self._runs: dict[str, _Run] = {}
 
@@ -148,7 +163,7 @@ class DockerEngine:
 
     def take_over(self, name: str) -> None:
         """Take over a container that was made by somebody else and not started yet; it is started by :meth:`start`."""
-        self._runs[name] = _Run(DockerOutput(self._connection, name))
+        self._runs.setdefault(name, _Run(DockerOutput(self._connection, name)))
 
     async def start(self, name: str, step: Step = Step.PROGRAM, *, exit_code: int = 0) -> None:
         """See :meth:`runner.engine.Engine.start`."""
@@ -174,8 +189,8 @@ class DockerEngine:
         except DockerError as error:
             raise CannotRun(Reason.START_FAILED, f"The container could not be started: {error.message}") from error
 
-    async def adopt(self, name: str) -> None:
-        """See :meth:`runner.engine.Engine.adopt`."""
+    async def adopt(self, name: str, plan: str | None = None, order: Order = NO_ORDER) -> None:  # noqa: ARG002
+        """See :meth:`runner.engine.Engine.adopt`. Of one container, Docker knows all there is to know."""
         config = (await self._inspect(name))["Config"]
         if (earlier := self._runs.pop(name, None)) is not None:
             await earlier.output.close()
@@ -313,6 +328,16 @@ class DockerEngine:
     async def list_ours(self) -> list[Found]:
         """See :meth:`runner.engine.Engine.list_ours`."""
         return await self._sight.ours()
+
+    async def belongings(self) -> list[Belonging]:
+        """See :meth:`runner.engine.Engine.belongings`. Those of Compose projects are among them."""
+        found = await self._belongings.all()
+        # Looked at only now: what is being made was said to be before it was made.
+        return [replace(each, is_in_use=each.name in self._environments.in_use) for each in found]
+
+    async def remove(self, belonging: Belonging) -> None:
+        """See :meth:`runner.engine.Engine.remove`."""
+        await self._belongings.remove(belonging)
 
     async def list_running(self) -> list[RunningContainer]:
         """See :meth:`runner.engine.Engine.list_running`."""

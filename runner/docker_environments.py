@@ -74,6 +74,8 @@ class DockerEnvironments:
         self._without_pip: set[str] = set()
         #: Environment → when it was last used, in seconds since 1970, by what this process has seen.
         self._used: dict[str, float] = {}
+        #: Names of the containers that pip runs in right now.
+        self.in_use: set[str] = set()
         #: Containers whose removal Docker did not confirm.
         self._leftovers: set[str] = set()
 
@@ -120,6 +122,7 @@ class DockerEnvironments:
         began = time.monotonic()
         said = bytearray()
         container = f"{name.replace(':', '-')}-{secrets.token_hex(4)}"
+        self.in_use.add(container)
         try:
             async with asyncio.timeout(wanted.timeout_seconds):
                 exit_code = await self._run_pip(container, spec, wanted, image, said, progress)
@@ -132,7 +135,10 @@ class DockerEnvironments:
         except TimeoutError as error:
             raise install_timed_out(spec.program_id, wanted.title, wanted.timeout_seconds, bytes(said)) from error
         finally:
-            await self._remove(container)
+            try:
+                await self._remove(container)
+            finally:
+                self.in_use.discard(container)
         log.info("requirements installed", action="installed", environment=name, seconds=round(time.monotonic() - began, 1))
         await self._tidy()
         return _Made(has_pip=True, said=bytes(said))

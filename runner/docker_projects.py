@@ -13,7 +13,7 @@ from aiodocker.volumes import DockerVolume
 
 from runner import labels
 from runner.docker_connection import DockerConnection
-from runner.errors import ContainerGone, EngineUnavailable
+from runner.errors import AlreadyStarted, ContainerGone, EngineUnavailable
 from runner.identity import Identity
 from schemas.failpoints import failpoint
 
@@ -25,6 +25,7 @@ _NUMBER = "com.docker.compose.container-number"
 #: Seconds that one call may take: many at once wait for each other inside Docker.
 _SECONDS = 120.0
 _NOT_FOUND = 404
+_CONFLICT = 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,23 @@ class DockerProjects:
             if error.status == _NOT_FOUND:
                 raise ContainerGone(f"container {container_id} is gone") from error
             raise EngineUnavailable(f"Docker can't tell about {container_id}: {error.message}") from error
+
+    async def remove_never_started(self, project: str) -> None:
+        """Remove the containers of a project, none of which was ever started.
+
+        Raises:
+            AlreadyStarted: one was.
+            EngineUnavailable: some may still be there.
+        """
+        for container in await self._containers([f"{PROJECT}={project}"]):
+            try:
+                async with self._connection.call("removing a container", _SECONDS) as docker:
+                    await docker.containers.container(container["Id"]).delete(v=True)
+            except DockerError as error:
+                if error.status == _CONFLICT:
+                    raise AlreadyStarted(f"project {project} was started before") from error
+                if error.status != _NOT_FOUND:
+                    raise EngineUnavailable(f"a container of {project} can't be removed: {error.message}") from error
 
     async def remove(self, project: str) -> bool:
         """Remove all that belongs to a project, as ``down --volumes --remove-orphans`` does; whether there was anything.

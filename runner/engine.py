@@ -15,8 +15,8 @@ leaves in its file system is there for the next.
 
 - ``output``, ``wait`` and ``stop`` of one name run concurrently; every other pair of calls for one name comes one after the
   other. Calls for different names may always run concurrently, in any number.
-- ``stop``, ``destroy``, ``find``, ``list_ours``, ``list_running`` and ``tail`` need nothing of the calls before them: they work
-  on what an earlier process left. The last two only look, at any time.
+- ``stop``, ``destroy``, ``find``, ``list_ours``, ``belongings``, ``remove``, ``list_running`` and ``tail`` need nothing of the
+  calls before them: they work on what an earlier process left. The last two only look, at any time.
 - ``destroy`` may come at any point, after any failure, and again.
 - Every call may be cancelled. After a cancelled ``prepare`` or ``start`` the container may be there or not: ``find`` tells,
   ``destroy`` clears it away.
@@ -24,12 +24,14 @@ leaves in its file system is there for the next.
   fault of the program's configuration and final, ``EngineUnavailable`` of the engine, with an unknown outcome.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
+from runner.belongings import Belonging
 from runner.compose_spec import ComposeSpec
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
@@ -46,6 +48,21 @@ class Frame:
 
     stream: StreamName
     content: bytes
+    #: Which of several writers it comes from, by a number of the engine's own; ``None`` where there is but one.
+    source: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A stretch of one stream, all of it from one writer."""
+
+    source: int
+    size_bytes: int
+
+
+#: In which order the writers of a program wrote what was published of each stream; nothing where there is but one writer.
+Order = Mapping[StreamName, Sequence[Share]]
+NO_ORDER: Order = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +91,10 @@ class Prepared:
     actions: frozenset[Step] = frozenset()
     #: What people should know of how it was prepared.
     notes: tuple[str, ...] = ()
-    #: Whether another process could take it up once it was started.
+    #: Whether another process could take it up once it was started …
     adoptable: bool = True
+    #: … and what it must know for that beyond the name, in words of the engine's own.
+    plan: str | None = None
 
 
 #: The ``last_start`` of a container that was never started.
@@ -166,8 +185,10 @@ class Engine(Protocol):
             EngineUnavailable: it may have been started.
         """
 
-    async def adopt(self, name: str) -> None:
+    async def adopt(self, name: str, plan: str | None = None, order: Order = NO_ORDER) -> None:
         """Take up a container that an earlier process started, whether it still runs or has ended.
+
+        ``plan`` is what ``prepare`` said then. ``output`` begins with what was published of each stream, in this ``order``.
 
         Raises:
             ContainerGone: there is none.
@@ -226,6 +247,20 @@ class Engine(Protocol):
 
         Raises:
             EngineUnavailable: not known.
+        """
+
+    async def belongings(self) -> list[Belonging]:
+        """Everything that this runner has made, of whatever kind, and that is still there, also in its earlier lives.
+
+        Raises:
+            EngineUnavailable: not known.
+        """
+
+    async def remove(self, belonging: Belonging) -> None:
+        """Remove it, whatever it is and does. None there is no error.
+
+        Raises:
+            EngineUnavailable: it may still be there.
         """
 
     async def list_running(self) -> list[RunningContainer]:

@@ -4,11 +4,11 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from runner import labels
+from runner.belongings import Belonging
 from runner.compose_engine import ComposeEngine
 from runner.compose_spec import ComposeSpec
 from runner.docker_engine import DockerEngine
-from runner.engine import Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
-from runner.errors import NotAdoptable
+from runner.engine import NO_ORDER, Exit, Found, Frame, Order, Prepared, RunningContainer, Spec, Tail
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import container_name
 from runner.steps import Step
@@ -45,12 +45,14 @@ class Engines:
         else:
             await self._docker.start(name, step, exit_code=exit_code)
 
-    async def adopt(self, name: str) -> None:
+    async def adopt(self, name: str, plan: str | None = None, order: Order = NO_ORDER) -> None:
         """See :meth:`runner.engine.Engine.adopt`."""
-        if await self._compose.find(name) is not None:
-            raise NotAdoptable(f"the services of {name} can't be taken up")
-        await self._docker.adopt(name)
-        self._by_compose[name] = False
+        by_compose = await self._compose.find(name) is not None
+        if by_compose:
+            await self._compose.adopt(name, plan, order)
+        else:
+            await self._docker.adopt(name)
+        self._by_compose[name] = by_compose
 
     def output(self, name: str) -> AsyncGenerator[Frame, None]:
         """See :meth:`runner.engine.Engine.output`."""
@@ -91,6 +93,14 @@ class Engines:
         containers = [found for found in await self._docker.list_ours() if not _is_of_a_project(found)]
         projects = await self._compose.list_ours()
         return list({found.name: found for found in (*projects, *containers)}.values())
+
+    async def belongings(self) -> list[Belonging]:
+        """See :meth:`runner.engine.Engine.belongings`."""
+        return await self._docker.belongings()
+
+    async def remove(self, belonging: Belonging) -> None:
+        """See :meth:`runner.engine.Engine.remove`."""
+        await self._docker.remove(belonging)
 
     async def list_running(self) -> list[RunningContainer]:
         """See :meth:`runner.engine.Engine.list_running`. Those of Compose projects are containers like all others."""

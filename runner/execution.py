@@ -17,7 +17,7 @@ from runner.boot_clock import Moment
 from runner.container import Container
 from runner.course import Course
 from runner.endings import Ending, cancelled, interrupted_by_restart, never_ran
-from runner.engine import Prepared, Spec
+from runner.engine import NO_ORDER, Order, Prepared, Spec
 from runner.errors import (
     AlreadyStarted,
     Cancelled,
@@ -223,8 +223,9 @@ class Execution:
             actions=prepared.actions,
             action_timeout_seconds=spec.action_timeout_seconds,
             said_before=self._before.text(),
+            plan=prepared.plan,
         )
-        return await self._step_by_step(course)
+        return await self._step_by_step(course, NO_ORDER)
 
     async def _from_where_it_stood(self) -> Outcome:
         course = self._claimed.course
@@ -236,9 +237,9 @@ class Execution:
         if course.said_before is not None:
             self._before.restore(course.said_before)
         self._log.info("execution taken up", action="execution_adopted", step=course.current.step.value)
-        return await self._step_by_step(course)
+        return await self._step_by_step(course, await self._journal.order(self._claimed))
 
-    async def _step_by_step(self, course: Course) -> Outcome:
+    async def _step_by_step(self, course: Course, order: Order) -> Outcome:
         async def started() -> None:
             if self._started_at is None:
                 self._started_at, self._begun = utc_now(), Moment.now()
@@ -267,6 +268,7 @@ class Execution:
             before=self._before,
             after=self._after,
             published={StreamName.STDOUT: self._claimed.stdout, StreamName.STDERR: self._claimed.stderr},
+            order=order,
         )
         return await steps.run()
 

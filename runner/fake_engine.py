@@ -27,7 +27,20 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.engine import NEVER, ContainerState, Exit, Found, Frame, Prepared, RunningContainer, Spec, Tail
+from runner.belongings import Belonging, Kind
+from runner.engine import (
+    NEVER,
+    NO_ORDER,
+    ContainerState,
+    Exit,
+    Found,
+    Frame,
+    Order,
+    Prepared,
+    RunningContainer,
+    Spec,
+    Tail,
+)
 from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineForbidden, EngineUnavailable, OutOfOrder
 from runner.lines import PIP
 from runner.preparation import NOBODY, Listener, Stage
@@ -220,7 +233,7 @@ class FakeEngine:
                     await container.write(Frame(stream, text.encode()))
         await asyncio.sleep(float(container.setting("SLEEP", "0")))
 
-    async def adopt(self, name: str) -> None:
+    async def adopt(self, name: str, plan: str | None = None, order: Order = NO_ORDER) -> None:  # noqa: ARG002
         """See the contract."""
         self._answer()
         container = self._containers.get(name)
@@ -298,6 +311,18 @@ class FakeEngine:
         """See the contract."""
         self._answer()
         return [container.found for container in self._containers.values()]
+
+    async def belongings(self) -> list[Belonging]:
+        """See the contract."""
+        self._answer()
+        return [
+            Belonging(Kind.CONTAINER, name, name, owner=name, labels=container.spec.labels)
+            for name, container in self._containers.items()
+        ]
+
+    async def remove(self, belonging: Belonging) -> None:
+        """See the contract."""
+        await self.destroy(belonging.name)
 
     async def list_running(self) -> list[RunningContainer]:
         """See the contract."""

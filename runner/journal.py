@@ -16,6 +16,7 @@ from uuid import uuid4
 from bus.file_lock import FileLock
 from bus.messages import StreamName as BusStream
 from runner.course import Course
+from runner.engine import Order, Share
 from runner.errors import JournalError, JournalLocked
 from runner.output import Piece
 from runner.writer_thread import WriterThread
@@ -55,6 +56,14 @@ CREATE TABLE IF NOT EXISTS claims (
     PRIMARY KEY (execution_id, attempt)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS nonces (number INTEGER PRIMARY KEY AUTOINCREMENT, nonce TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS shares (
+    execution_id TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    stream TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    shares TEXT NOT NULL,
+    PRIMARY KEY (execution_id, attempt, stream, sequence)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     execution_id TEXT NOT NULL,
@@ -240,9 +249,15 @@ class Journal:
 
     async def forget(self, claimed: Claimed) -> None:
         """Drop a claim: it is another's, or nothing is left of it."""
-        await self._change(
-            "DELETE FROM claims WHERE execution_id = ? AND attempt = ? AND epoch = ?", (*claimed.key, claimed.epoch)
-        )
+
+        def work(db: sqlite3.Connection) -> None:
+            deleted = db.execute(
+                "DELETE FROM claims WHERE execution_id = ? AND attempt = ? AND epoch = ?", (*claimed.key, claimed.epoch)
+            )
+            if deleted.rowcount:
+                db.execute("DELETE FROM shares WHERE execution_id = ? AND attempt = ?", claimed.key)
+
+        await self._writer.do(work)
         failpoint("journal.forgotten")
 
     async def renew(self, epoch: str, *reports: Report) -> None:
@@ -256,6 +271,7 @@ class Journal:
             changed = db.execute("UPDATE about SET value = ? WHERE name = 'epoch' AND value = ?", (new, epoch))
             if changed.rowcount:
                 db.execute("DELETE FROM claims WHERE epoch = ?", (epoch,))
+                db.execute("DELETE FROM shares")
                 db.execute("DELETE FROM outbox")
                 db.executemany(_INSERT_REPORT, rows)
 
@@ -304,8 +320,28 @@ class Journal:
 
     async def wrote(self, claimed: Claimed, piece: Piece, report: Report) -> None:
         """The program wrote a piece of output, which is reported."""
-        await self._change(_COUNT_OUTPUT[piece.stream], (len(piece.content), *claimed.key), report)
+        counted = (_COUNT_OUTPUT[piece.stream], (len(piece.content), *claimed.key))
+        written = None
+        if piece.shares:
+            shares = json.dumps([[share.source, share.size_bytes] for share in piece.shares], separators=(",", ":"))
+            written = ("INSERT INTO shares VALUES (?, ?, ?, ?, ?)", (*claimed.key, piece.stream, piece.sequence, shares))
+        await self._change(*counted, report, also=written)
         failpoint("journal.wrote")
+
+    async def order(self, claimed: Claimed) -> Order:
+        """Who wrote what of the output that was published of an attempt; nothing where it has but one writer."""
+
+        def work(db: sqlite3.Connection) -> Order:
+            order: dict[StreamName, list[Share]] = {}
+            rows = db.execute(
+                "SELECT stream, shares FROM shares WHERE execution_id = ? AND attempt = ? ORDER BY stream, sequence",
+                claimed.key,
+            )
+            for stream, shares in rows:
+                order.setdefault(StreamName(stream), []).extend(Share(*share) for share in json.loads(shares))
+            return order
+
+        return await self._writer.do(work)
 
     async def ended(self, claimed: Claimed, *reports: Report) -> None:
         """The attempt has ended: the rest of its output and its end are reported."""
@@ -349,11 +385,15 @@ class Journal:
         failpoint("journal.told")
         self._outbox_bytes -= told_bytes
 
-    async def _change(self, sql: str, values: Sequence[object], *reports: Report) -> None:
+    async def _change(
+        self, sql: str, values: Sequence[object], *reports: Report, also: tuple[str, Sequence[object]] | None = None
+    ) -> None:
         rows = [_row(report) for report in reports]
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(sql, values)
+            if also is not None:
+                db.execute(*also)
             db.executemany(_INSERT_REPORT, rows)
 
         await self._writer.do(work)

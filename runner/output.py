@@ -2,10 +2,11 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from runner.engine import Frame
+from runner.engine import Frame, Share
 from runner.waiting import cancel
 from schemas.output import INLINE_OUTPUT_BYTES, MAX_CHUNK_BYTES, StreamName, StreamSummary
 
@@ -23,6 +24,35 @@ class Piece:
     #: From 0, without gaps within its stream.
     sequence: int
     content: bytes
+    #: Who wrote it, where there are several writers.
+    shares: tuple[Share, ...] = ()
+
+
+class Shares:
+    """Who wrote what of a stretch of one stream that grows at its end and is taken from its beginning."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Share] = deque()
+
+    def add(self, source: int | None, size_bytes: int) -> None:
+        """So many bytes more; ``None`` wrote them where there is but one writer."""
+        if source is None or size_bytes == 0:
+            return
+        if self._waiting and self._waiting[-1].source == source:
+            size_bytes += self._waiting.pop().size_bytes
+        self._waiting.append(Share(source, size_bytes))
+
+    def take(self, size_bytes: int) -> tuple[Share, ...]:
+        """The shares of the first so many bytes."""
+        taken = []
+        while size_bytes > 0 and self._waiting:
+            first = self._waiting.popleft()
+            mine = min(size_bytes, first.size_bytes)
+            taken.append(Share(first.source, mine))
+            if mine < first.size_bytes:
+                self._waiting.appendleft(Share(first.source, first.size_bytes - mine))
+            size_bytes -= mine
+        return tuple(taken)
 
 
 class _Stream:
@@ -37,6 +67,7 @@ class _Stream:
         #: Part of the head that was not handed out yet.
         self._pending = bytearray()
         self._pending_since = 0.0
+        self._shares = Shares()
         self._tail = bytearray()
         #: The head as long as it is short enough to travel inside the terminal event.
         self._short_head: bytearray | None = bytearray()
@@ -48,13 +79,15 @@ class _Stream:
     def kept_bytes(self) -> int:
         return self._head_bytes + len(self._tail)
 
-    def add(self, content: bytes, now: float) -> None:
+    def add(self, content: bytes, now: float, source: int | None) -> None:
         self.total_bytes += len(content)
         head, tail = content[: self._head_room], content[self._head_room :]
         if head:
             if not self._pending:
                 self._pending_since = now
-            self._pending += head[self._published_bytes :]
+            fresh = head[self._published_bytes :]
+            self._pending += fresh
+            self._shares.add(source, len(fresh))
             self._published_bytes -= min(len(head), self._published_bytes)
             self._head_room -= len(head)
             self._head_bytes += len(head)
@@ -99,7 +132,8 @@ class _Stream:
         return self.content() if self.kept_bytes <= INLINE_OUTPUT_BYTES and not self.lacks_its_beginning else None
 
     def _cut(self) -> Piece:
-        piece = Piece(self._name, self.chunks, bytes(self._pending[:MAX_CHUNK_BYTES]))
+        content = bytes(self._pending[:MAX_CHUNK_BYTES])
+        piece = Piece(self._name, self.chunks, content, self._shares.take(len(content)))
         del self._pending[:MAX_CHUNK_BYTES]
         self.chunks += 1
         return piece
@@ -114,7 +148,7 @@ class Capture:
 
     def add(self, frame: Frame, now: float) -> None:
         """Take in what the program wrote."""
-        self._streams[frame.stream].add(frame.content, now)
+        self._streams[frame.stream].add(frame.content, now, frame.source)
 
     def seconds_until_due(self, now: float) -> float | None:
         """Seconds until :meth:`due` has something whatever comes; ``None`` where nothing waits."""

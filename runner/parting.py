@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.engine import Frame
 from schemas.output import StreamName
@@ -28,7 +28,7 @@ async def after(parts: Sequence[Part], frames: AsyncGenerator[Frame, None]) -> A
                 if room > 0 and rest:
                     mine, rest = rest[:room], rest[room:]
                     read[frame.stream] += len(mine)
-                    part.take(Frame(frame.stream, mine))
+                    part.take(replace(frame, content=mine))
             if rest:
                 read[frame.stream] += len(rest)
-                yield Frame(frame.stream, rest)
+                yield replace(frame, content=rest)

@@ -28,31 +28,37 @@ class Leftover:
     was_started: bool
 
 
+<<<<<<< HEAD
 async def find_leftovers(around: Surroundings, is_strange: Callable[[Found], Awaitable[bool]]) -> list[Leftover]:
     """Clear away what has ended, and containers that no claim owns; return what is to be taken up or still to be run.
+=======
+async def find_leftovers(around: Surroundings) -> list[Leftover]:
+    """Clear away what has ended; return what is to be taken up or still to be run.
+>>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
 
     It waits for the engine as long as that takes. A container that ``is_strange`` is neither taken up nor removed.
     """
     claims = {container_name(*claimed.key): claimed for claimed in await around.journal.claims()}
+<<<<<<< HEAD
     containers = {found.name: found for found in await _find_ours(around.engine) if not await is_strange(found)}
     strays = containers.keys() - claims.keys()
+=======
+    containers = {found.name: found for found in await _find_ours(around.engine)}
+>>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
     ended = {name for name, claimed in claims.items() if claimed.state is ClaimState.ENDED}
     started = {name for name in claims.keys() - ended if _was_started(claims[name], containers.get(name))}
-    if claims or strays:
+    if claims:
         log.info(
             "earlier life found",
             action="recovery",
             to_start=len(claims) - len(started) - len(ended),
             to_take_up=len(started),
             to_clear_away=len(ended),
-            containers_to_remove=len(strays),
         )
     async with asyncio.TaskGroup() as group:
         for name in ended:
             life = Execution(claims[name], around, container_may_exist=True)
             group.create_task(life.clean_up(), name=f"clear away {name}")
-        for name in strays:
-            group.create_task(_remove(name, around.engine), name=f"remove {name}")
     return [
         Leftover(claimed, name in containers, was_started=name in started)
         for name, claimed in claims.items()
@@ -65,15 +71,6 @@ def _was_started(claimed: Claimed, container: Found | None) -> bool:
     if claimed.state is ClaimState.CLAIMED:
         return False
     return container is None or container.state is not ContainerState.CREATED
-
-
-async def _remove(name: str, engine: Engine) -> None:
-    log.warning("removing a container that no claim owns", action="stray_removed", container=name)
-
-    def delayed(error: EngineUnavailable) -> None:
-        log.warning("container not removed yet", action="container_not_removed", container=name, error=str(error))
-
-    await surely(lambda: engine.destroy(name), delayed)
 
 
 async def _find_ours(engine: Engine) -> list[Found]:

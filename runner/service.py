@@ -28,9 +28,11 @@ from runner.ports import Catalogues
 from runner.presence import HANDOVER_SECONDS, Presence
 from runner.reclaims import Reclaims
 from runner.recovery import find_leftovers
+from runner.run_spec import container_name
 from runner.slots import Slots
 from runner.standing import Standing
 from runner.surroundings import Surroundings
+from runner.sweeper import EVERY_SECONDS, Sweeper
 from runner.waiting import cancel, unless
 from schemas.commands import ExecuteProgram, digest_of, parse_execute, parse_retry
 from schemas.errors import MalformedCommand
@@ -68,6 +70,7 @@ class Runner:
         out_of_bounds: tuple[Path, ...] = (),
         ca_bundle: Path | None = None,
         free_space: FreeSpace | None = None,
+<<<<<<< HEAD
         lease_seconds: float = LEASE_SECONDS,
         handover_seconds: float = HANDOVER_SECONDS,
     ) -> None:
@@ -75,6 +78,15 @@ class Runner:
         may hold a path ``out_of_bounds``; ``ca_bundle`` has the CA certificates that programs shall trust;
         without ``free_space`` nobody looks whether the disk has room; ``lease_seconds`` is how far apart leases are, and
         ``handover_seconds`` for how long the runner may be away after a stop before what it left running counts as lost.
+=======
+        sweep_seconds: float = EVERY_SECONDS,
+        sweep_dry_run: bool = False,
+    ) -> None:
+        """``host_project_dir`` is the project's folder as the engine's host sees it, where that differs; no program's folder
+        may hold a path ``out_of_bounds``; ``ca_bundle`` has the CA certificates that programs shall trust;
+        without ``free_space`` nobody looks whether the disk has room; ``sweep_seconds`` lie between two looks for what nobody
+        owns any more, which with ``sweep_dry_run`` stays and is only told of.
+>>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
         """
         self._bus = bus
         self._catalogues = catalogues
@@ -94,8 +106,14 @@ class Runner:
         )
         self._slots = Slots(lambda: catalogues.current.settings.max_concurrent_executions)
         self._watch = EngineWatch(engine)
+<<<<<<< HEAD
         self._room = free_space and Room(free_space, lambda: self._watch.data_root)
         self._outbox = Outbox(journal, bus.streams, may_tell=self._standing.sure)
+=======
+        self._free_space = free_space
+        self._sweeper = Sweeper(engine, self._claimed_names, every_seconds=sweep_seconds, dry_run=sweep_dry_run)
+        self._outbox = Outbox(journal, bus.streams)
+>>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
         self._presence = Presence(
             bus.leases,
             commands=bus.commands,
@@ -154,6 +172,7 @@ class Runner:
                     group.create_task(self._reclaims.run(), name="claim again after a gap"),
                 ]
                 try:
+<<<<<<< HEAD
                     await unless(self._stopping, self._membership.enter())
                     helpers += [
                         group.create_task(self._membership.run(), name="hear of fences"),
@@ -161,6 +180,9 @@ class Runner:
                         group.create_task(self._answering(), name="answer questions"),
                     ]
                     await self._recover(group)
+=======
+                    await self._recover(group, helpers)
+>>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
                     await self._consume(group)
                 except Interrupted:
                     pass  # asked to stop while it waited for something
@@ -184,9 +206,14 @@ class Runner:
 
     # What an earlier life left
 
-    async def _recover(self, group: asyncio.TaskGroup) -> None:
+    async def _recover(self, group: asyncio.TaskGroup, helpers: list[asyncio.Task[None]]) -> None:
         await unless(self._stopping, self._watch.available.wait())
+<<<<<<< HEAD
         leftovers = await unless(self._stopping, find_leftovers(self._surroundings, self._membership.disown))
+=======
+        leftovers = await unless(self._stopping, find_leftovers(self._surroundings))
+        helpers.append(group.create_task(self._sweeper.run(), name="sweep"))
+>>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
         # What runs, runs, whatever the limit says now.
         for leftover in sorted(leftovers, key=lambda leftover: not leftover.was_started):
             life = Execution(leftover.claimed, self._surroundings, container_may_exist=leftover.has_container)
@@ -196,6 +223,9 @@ class Runner:
             await self._wait_for_slot(life)
             if not await self._is_still_ours(leftover.claimed) or not self._begin(life, group):
                 await life.clean_up()
+
+    async def _claimed_names(self) -> frozenset[str]:
+        return frozenset(container_name(*claimed.key) for claimed in await self._journal.claims())
 
     async def _wait_for_slot(self, life: Execution) -> None:
         """Wait until there is room for it, or it needs none, because it was cancelled."""

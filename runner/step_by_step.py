@@ -9,7 +9,7 @@ from typing import TypeVar
 from runner.container import Container, StepEnd
 from runner.course import Begun, Course
 from runner.endings import Ending, Interruption, exit_code_for_action, not_let_run, ran
-from runner.engine import NEVER, Engine, Frame
+from runner.engine import NEVER, NO_ORDER, Engine, Frame, Order
 from runner.errors import Cancelled, CannotRun, Detached, EngineUnavailable
 from runner.lines import HUB, Lines
 from runner.output import Capture, Piece, pump
@@ -58,13 +58,17 @@ class StepByStep:
         before: Lines,
         after: Lines,
         published: Mapping[StreamName, StreamSummary],
+        order: Order = NO_ORDER,
     ) -> None:
-        """``before`` and ``after`` take what the actions print; ``published`` is what is already known of the output."""
+        """``before`` and ``after`` take what the actions print; ``published`` is what is already known of the output, and
+        ``order`` who wrote what of it.
+        """
         self._engine = engine
         self._container = container
         self._course = course
         self._witness = witness
         self._lines = {Step.BEFORE: before, Step.AFTER: after}
+        self._order = order
         self._capture = Capture(course.output_limit, published)
         #: The step that an earlier life has begun, until it has been taken up here.
         self._taken_up = course.current if course.steps else None
@@ -137,7 +141,7 @@ class StepByStep:
             await self._start(step, exit_code)
         else:
             begun = taken_up
-            await self._surely(lambda: self._engine.adopt(self._container.name))
+            await self._surely(lambda: self._engine.adopt(self._container.name, self._course.plan, self._order))
             if await self._is_still_to_be_started(begun):
                 await self._start(step, exit_code)
         await self._witness.started()

@@ -59,7 +59,7 @@ async def test_a_compose_program_runs_by_http_and_leaves_nothing_k1_k4_k5_k8_b17
     assert "docker compose -p hub-" in hub.log()
 
 
-async def test_after_kill_9_nothing_of_a_compose_program_outlives_its_execution_k5_b17(
+async def test_m10_k5_b17_after_kill_9_a_compose_program_runs_on_and_nothing_of_it_outlives_its_execution(
     make_hub: HubMaker, compose_v2: Compose
 ) -> None:
     hub = with_stack(make_hub(HUB_COMPOSE_COMMAND=str(compose_v2.path)))
@@ -71,8 +71,13 @@ async def test_after_kill_9_nothing_of_a_compose_program_outlives_its_execution_
 
         await eventually(running, within_seconds=60)
         hub.kill()
-        assert len(left_of(execution_id)) == 4
+        left = left_of(execution_id)
+        assert len(left) == 4
         hub.start()
+        assert await running()
+        assert left_of(execution_id) == left
+        await api.call("POST", f"/executions/{execution_id}/cancel")
+        assert (await api.finished(execution_id))["status"] == "cancelled"
         await nothing_left_of(execution_id)
 
 

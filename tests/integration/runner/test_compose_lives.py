@@ -29,24 +29,6 @@ LONG = {
 }
 
 
-async def test_a_runner_that_was_killed_finds_what_it_had_started_and_makes_an_end_of_it_k5_b17(
-    compose_hub_v2: ComposeHub,
-) -> None:
-    around = compose_hub_v2(LONG, stop_grace_seconds=1)
-    async with around.crashing_runner():
-        execution_id = await around.submit()
-        await around.is_running(execution_id)
-    assert len(left_of(execution_id)) == 4
-
-    # Its next life knows nothing but what is in the journal and on Docker.
-    async with engines_of(around.identity, compose_hub_v2.program.parents[1] / "work2", None) as engines:
-        around.engine = engines
-        async with around.runner():
-            ended = await around.ended(execution_id)
-            assert (ended.status, ended.reason) == (Status.FAILED, Reason.RUNNER_RESTARTED)
-            await nothing_left_of(execution_id)
-
-
 async def test_a_runner_killed_while_a_project_was_being_made_makes_and_runs_it_anew(compose_hub_v2: ComposeHub) -> None:
     file = {"services": {"app": {"image": DEBIAN, "command": "echo ran"}}}
     for delay in (0.05, 0.3, 0.5):
@@ -56,7 +38,7 @@ async def test_a_runner_killed_while_a_project_was_being_made_makes_and_runs_it_
             await asyncio.sleep(delay)
         async with around.runner():
             ended = await around.ended(execution_id, within_seconds=60)
-            assert ended.stdout.content == "app-1  | ran\n" or ended.reason is Reason.RUNNER_RESTARTED
+            assert (ended.status, ended.stdout.content) == (Status.COMPLETED, "app-1  | ran\n")
             await nothing_left_of(execution_id)
 
 
@@ -84,10 +66,11 @@ async def test_a_stop_while_it_is_being_made_leaves_nothing_and_the_next_life_ru
             return bool(await asyncio.to_thread(left_of, execution_id))
 
         await eventually(making)
-    assert left_of(execution_id) == []
+    # Unless it was just quick enough to be started.
+    assert left_of(execution_id) == [] or around.events(execution_id)
     async with around.runner():
         ended = await around.ended(execution_id, within_seconds=60)
-    assert ended.stdout.content == "app-1  | ran\n" or ended.reason is Reason.RUNNER_RESTARTED
+    assert (ended.status, ended.stdout.content) == (Status.COMPLETED, "app-1  | ran\n")
 
 
 async def test_without_compose_a_compose_program_says_what_to_install_and_others_run(

@@ -30,7 +30,7 @@ async def claimed(hub: Hub, execution_id: str) -> None:
     await eventually(look)
 
 
-async def not_adoptable(name: str) -> None:
+async def not_adoptable(name: str, *_: object) -> None:
     raise NotAdoptable(f"{name} can't be taken up")
 
 
@@ -236,7 +236,7 @@ async def test_what_nobody_can_take_up_ends_as_cancelled_where_it_was_m1(hub: Hu
     await cancel(hub, execution_id)
     if state is ContainerState.ENDED:
         await hub.fake.destroy(execution_id)
-    hub.fake.adopt = not_adoptable  # type: ignore[method-assign]
+    hub.fake.adopt = not_adoptable  # type: ignore[method-assign, assignment]
     async with hub.runner():
         assert is_cancelled(await hub.ended(execution_id, within_seconds=5))
         await removed(hub)
