@@ -171,6 +171,8 @@ async def _start_runner(
         ca_bundle=find_ca_bundle(hub),
         lease_seconds=hub.lease_seconds,
         handover_seconds=hub.handover,
+        sweep_seconds=hub.sweep_seconds,
+        sweep_dry_run=hub.sweep_dry_run,
     )
     probes["runner"] = lambda: runner.problem
     probes["compose"] = lambda: compose.problem(catalogues.current)

@@ -80,6 +80,10 @@ class HubSettings(BaseSettings):
     #: Bytes that must be free on the disk of the state directory before the gateway accepts work or the runner takes
     #: it, and on the engine's disk where it is seen from here; 0 turns it off.
     min_free_bytes: Annotated[int, Field(ge=0)] = Field(default=256 * 1024**2, validation_alias=_from("HUB_MIN_FREE_BYTES"))
+    #: Seconds between two looks for what a killed runner has left on Docker.
+    sweep_seconds: Annotated[float, Field(ge=1, le=3600)] = Field(default=30.0, validation_alias=_from("HUB_SWEEP_SECONDS"))
+    #: Only say in the log what would be removed.
+    sweep_dry_run: bool = Field(default=False, validation_alias=_from("HUB_SWEEP_DRY_RUN"))
     #: Seconds that programs may still run after SIGTERM reached the runner.
     stop_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=4.0, validation_alias=_from("HUB_STOP_SECONDS"))
     #: Seconds that a gateway of a fleet still answers after SIGTERM, while it says that it is not ready: whoever spreads

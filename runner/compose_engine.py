@@ -74,12 +74,11 @@ class ComposeEngine:
         """``docker`` runs the containers; in ``work_dir``, which is there, nobody else writes. Where ``command`` is missing it
         is looked for when it is first needed.
         """
-        self._identity = identity
         self._docker = docker
         self._work_dir = work_dir
         self._docker_host = f"unix://{socket_path}"
         self._connection = DockerConnection(socket_path)
-        self._projects = DockerProjects(self._connection)
+        self._projects = DockerProjects(self._connection, identity)
         self._images = DockerImages(self._connection)
         self._configured_command = configured_command
         self.command = command
@@ -220,7 +219,7 @@ class ComposeEngine:
         """See :meth:`runner.engine.Engine.list_ours`. A project of which only networks or volumes are left counts as ended."""
         states: dict[str, list[str]] = {}
         theirs = {}
-        for found, state in await self._projects.ours(self._identity):
+        for found, state in await self._projects.ours():
             name = container_name(found.get(labels.EXECUTION_ID, ""), int(found.get(labels.ATTEMPT) or 1))
             theirs[name] = found
             states.setdefault(name, []).extend([state] if state else [])
@@ -246,6 +245,8 @@ class ComposeEngine:
         containers = await self._projects.containers(spec.project)
         if any(each.state != "created" for each in containers):
             raise AlreadyStarted(f"project {spec.project} was started before")
+        if await self._projects.is_anothers(spec.project):
+            raise CannotRun(Reason.INTERNAL, f"A Compose project that is not this runner's has the name {spec.project}")
         # Docker refuses where one has been started since we looked.
         await self._projects.remove_never_started(spec.project)
         await self.destroy(spec.name)
@@ -281,7 +282,7 @@ class ComposeEngine:
         limit = spec.build_timeout_seconds
         await self._compose(command, spec, work, *words, limit_seconds=limit, reason=Reason.IMAGE_BUILD_FAILED)
         log.info("images built", action="image_built", execution_id=spec.execution_id)
-        await self._projects.remove_old_images(self._identity.instance)
+        await self._projects.remove_old_images()
 
     async def _compose(
         self,

@@ -46,10 +46,12 @@ class ServiceContainer:
 
 
 class DockerProjects:
-    """The Compose projects on one engine."""
+    """The Compose projects of one runner on one engine. What is another's is never listed and never removed."""
 
-    def __init__(self, connection: DockerConnection) -> None:
+    def __init__(self, connection: DockerConnection, identity: Identity) -> None:
         self._connection = connection
+        self._instance = identity.instance
+        self._of_runner = [f"{labels.INSTANCE}={identity.instance}", f"{labels.RUNNER_ID}={identity.runner_id}"]
 
     async def containers(self, project: str) -> list[ServiceContainer]:
         """The containers of a project, running or not.
@@ -65,8 +67,17 @@ class DockerProjects:
                 state=found["State"],
                 labels=found["Labels"],
             )
-            for found in await self._containers([f"{PROJECT}={project}"])
+            for found in await self._containers([f"{PROJECT}={project}", *self._of_runner])
         ]
+
+    async def is_anothers(self, project: str) -> bool:
+        """Whether somebody else has containers under the name of this project.
+
+        Raises:
+            EngineUnavailable: not known.
+        """
+        own = {container.id for container in await self.containers(project)}
+        return any(found["Id"] not in own for found in await self._containers([f"{PROJECT}={project}"]))
 
     async def health(self, container_id: str) -> str | None:
         """``starting``, ``healthy`` or ``unhealthy``; ``None`` where it has no health check.
@@ -100,10 +111,10 @@ class DockerProjects:
             AlreadyStarted: one was.
             EngineUnavailable: some may still be there.
         """
-        for container in await self._containers([f"{PROJECT}={project}"]):
+        for container in await self.containers(project):
             try:
                 async with self._connection.call("removing a container", _SECONDS) as docker:
-                    await docker.containers.container(container["Id"]).delete(v=True)
+                    await docker.containers.container(container.id).delete(v=True)
             except DockerError as error:
                 if error.status == _CONFLICT:
                     raise AlreadyStarted(f"project {project} was started before") from error
@@ -116,7 +127,7 @@ class DockerProjects:
         Raises:
             EngineUnavailable: something may still be there.
         """
-        wanted = [f"{PROJECT}={project}"]
+        wanted = [f"{PROJECT}={project}", *self._of_runner]
         containers = await self._containers(wanted)
         for container in containers:
             async with self._call("removing a container") as docker:
@@ -135,13 +146,13 @@ class DockerProjects:
                 failpoint("compose.volume_removed")
         return bool(containers or networks or volumes)
 
-    async def remove_old_images(self, instance: str) -> None:
+    async def remove_old_images(self) -> None:
         """Remove what this hub has built for Compose programs and has since been built anew.
 
         Raises:
             EngineUnavailable: Docker is away.
         """
-        wanted = {"dangling": ["true"], "label": [labels.BUILT_FOR, f"{labels.INSTANCE}={instance}"]}
+        wanted = {"dangling": ["true"], "label": [labels.BUILT_FOR, f"{labels.INSTANCE}={self._instance}"]}
         async with self._call("listing images") as docker:
             images = await docker.images.list(filters=wanted)
         for image in images:
@@ -149,17 +160,13 @@ class DockerProjects:
                 async with self._call("removing an image") as docker:
                     await docker.images.delete(image["Id"])
 
-    async def ours(self, identity: Identity) -> list[tuple[Mapping[str, str], str | None]]:
+    async def ours(self) -> list[tuple[Mapping[str, str], str | None]]:
         """The labels of all that this runner has made with Compose, with the state where it is a container.
 
         Raises:
             EngineUnavailable: not known.
         """
-        wanted = [
-            f"{labels.INSTANCE}={identity.instance}",
-            f"{labels.RUNNER_ID}={identity.runner_id}",
-            labels.COMPOSE_PROJECT,
-        ]
+        wanted = [*self._of_runner, labels.COMPOSE_PROJECT]
         containers = [(found["Labels"], str(found["State"])) for found in await self._containers(wanted)]
         others = [*await self._networks(wanted), *await self._volumes(wanted)]
         return [*containers, *((found["Labels"], None) for found in others)]

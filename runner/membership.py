@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
@@ -96,11 +96,16 @@ class Membership:
             " it goes on, and this one stops. Give each runner a state directory of its own (HUB_STATE_DIR)"
         )
 
+    async def is_strange(self, said: Mapping[str, str]) -> bool:
+        """Whether what carries these labels is none of this journal's, and may not be touched: its owner may come back."""
+        epoch = said.get(labels.EPOCH)
+        return epoch is not None and epoch != self._journal.epoch and not await self._epochs.is_fenced(epoch)
+
     async def disown(self, found: Found) -> bool:
-        """Whether a container is none of this journal's, and may not be touched: its owner may come back."""
-        epoch = found.labels.get(labels.EPOCH)
-        if epoch is None or epoch == self._journal.epoch or await self._epochs.is_fenced(epoch):
+        """Whether a container is strange. It is removed as soon as its epoch is over."""
+        if not await self.is_strange(found.labels):
             return False
+        epoch = found.labels[labels.EPOCH]
         log.warning("leaving a container of another epoch alone", action="stranger_left", container=found.name, epoch=epoch)
         self._strangers[epoch].add(found.name)
         # The fence may have been heard of in between.

@@ -28,23 +28,13 @@ class Leftover:
     was_started: bool
 
 
-<<<<<<< HEAD
 async def find_leftovers(around: Surroundings, is_strange: Callable[[Found], Awaitable[bool]]) -> list[Leftover]:
-    """Clear away what has ended, and containers that no claim owns; return what is to be taken up or still to be run.
-=======
-async def find_leftovers(around: Surroundings) -> list[Leftover]:
     """Clear away what has ended; return what is to be taken up or still to be run.
->>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
 
     It waits for the engine as long as that takes. A container that ``is_strange`` is neither taken up nor removed.
     """
     claims = {container_name(*claimed.key): claimed for claimed in await around.journal.claims()}
-<<<<<<< HEAD
     containers = {found.name: found for found in await _find_ours(around.engine) if not await is_strange(found)}
-    strays = containers.keys() - claims.keys()
-=======
-    containers = {found.name: found for found in await _find_ours(around.engine)}
->>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
     ended = {name for name, claimed in claims.items() if claimed.state is ClaimState.ENDED}
     started = {name for name in claims.keys() - ended if _was_started(claims[name], containers.get(name))}
     if claims:

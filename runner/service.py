@@ -70,23 +70,17 @@ class Runner:
         out_of_bounds: tuple[Path, ...] = (),
         ca_bundle: Path | None = None,
         free_space: FreeSpace | None = None,
-<<<<<<< HEAD
         lease_seconds: float = LEASE_SECONDS,
         handover_seconds: float = HANDOVER_SECONDS,
-    ) -> None:
-        """``host_project_dir`` is the project's folder as the engine's host sees it, where that differs; no program's folder
-        may hold a path ``out_of_bounds``; ``ca_bundle`` has the CA certificates that programs shall trust;
-        without ``free_space`` nobody looks whether the disk has room; ``lease_seconds`` is how far apart leases are, and
-        ``handover_seconds`` for how long the runner may be away after a stop before what it left running counts as lost.
-=======
         sweep_seconds: float = EVERY_SECONDS,
         sweep_dry_run: bool = False,
     ) -> None:
         """``host_project_dir`` is the project's folder as the engine's host sees it, where that differs; no program's folder
         may hold a path ``out_of_bounds``; ``ca_bundle`` has the CA certificates that programs shall trust;
-        without ``free_space`` nobody looks whether the disk has room; ``sweep_seconds`` lie between two looks for what nobody
-        owns any more, which with ``sweep_dry_run`` stays and is only told of.
->>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
+        without ``free_space`` nobody looks whether the disk has room; ``lease_seconds`` is how far apart leases are, and
+        ``handover_seconds`` for how long the runner may be away after a stop before what it left running counts as lost;
+        ``sweep_seconds`` lie between two looks for what nobody owns any more, which with ``sweep_dry_run`` stays and is only
+        told of.
         """
         self._bus = bus
         self._catalogues = catalogues
@@ -106,14 +100,8 @@ class Runner:
         )
         self._slots = Slots(lambda: catalogues.current.settings.max_concurrent_executions)
         self._watch = EngineWatch(engine)
-<<<<<<< HEAD
         self._room = free_space and Room(free_space, lambda: self._watch.data_root)
         self._outbox = Outbox(journal, bus.streams, may_tell=self._standing.sure)
-=======
-        self._free_space = free_space
-        self._sweeper = Sweeper(engine, self._claimed_names, every_seconds=sweep_seconds, dry_run=sweep_dry_run)
-        self._outbox = Outbox(journal, bus.streams)
->>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
         self._presence = Presence(
             bus.leases,
             commands=bus.commands,
@@ -127,6 +115,9 @@ class Runner:
             handover_seconds=handover_seconds,
         )
         self._membership = Membership(bus, self._surroundings, lease=self._presence.lease, abandon=self._abandon)
+        self._sweeper = Sweeper(
+            engine, self._claimed_names, self._membership.is_strange, every_seconds=sweep_seconds, dry_run=sweep_dry_run
+        )
         self._answering = partial(bus.questions.answer, identity.runner_id, Answers(engine).answer)
         self._lives: dict[asyncio.Task[None], Execution] = {}
         self._cancels = Cancels(bus.decisions, self._lives.values)
@@ -172,17 +163,13 @@ class Runner:
                     group.create_task(self._reclaims.run(), name="claim again after a gap"),
                 ]
                 try:
-<<<<<<< HEAD
                     await unless(self._stopping, self._membership.enter())
                     helpers += [
                         group.create_task(self._membership.run(), name="hear of fences"),
                         group.create_task(self._membership.watch_for_a_copy(), name="watch for a copy"),
                         group.create_task(self._answering(), name="answer questions"),
                     ]
-                    await self._recover(group)
-=======
                     await self._recover(group, helpers)
->>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
                     await self._consume(group)
                 except Interrupted:
                     pass  # asked to stop while it waited for something
@@ -208,12 +195,8 @@ class Runner:
 
     async def _recover(self, group: asyncio.TaskGroup, helpers: list[asyncio.Task[None]]) -> None:
         await unless(self._stopping, self._watch.available.wait())
-<<<<<<< HEAD
         leftovers = await unless(self._stopping, find_leftovers(self._surroundings, self._membership.disown))
-=======
-        leftovers = await unless(self._stopping, find_leftovers(self._surroundings))
         helpers.append(group.create_task(self._sweeper.run(), name="sweep"))
->>>>>>> 5caced6 (Compose programs are taken up by the runner's next life; what nobody owns is swept from time to time)
         # What runs, runs, whatever the limit says now.
         for leftover in sorted(leftovers, key=lambda leftover: not leftover.was_started):
             life = Execution(leftover.claimed, self._surroundings, container_may_exist=leftover.has_container)

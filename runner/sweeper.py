@@ -7,7 +7,7 @@ order late. What is another runner's, or another hub's, is never looked at.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,8 @@ EVERY_SECONDS = 30.0
 
 #: The names of the attempts that are claimed, as their containers are named.
 Claims = Callable[[], Awaitable[frozenset[str]]]
+#: Whether what carries these labels is of another journal, whose owner may come back.
+IsStrange = Callable[[Mapping[str, str]], Awaitable[bool]]
 
 
 class Belongings(Protocol):
@@ -45,8 +47,8 @@ class Stray:
     why: str
 
 
-async def find_strays(engine: Belongings, claims: Claims) -> list[Stray]:
-    """What nobody owns, in the order to remove it.
+async def find_strays(engine: Belongings, claims: Claims, is_strange: IsStrange) -> list[Stray]:
+    """What nobody owns, in the order to remove it. What is strange may be owned.
 
     Raises:
         EngineUnavailable: not known.
@@ -54,7 +56,11 @@ async def find_strays(engine: Belongings, claims: Claims) -> list[Stray]:
     # In this order: what is there has had its claim before, so one that is not found afterwards is gone and not still to come.
     belongings = await engine.belongings()
     claimed = await claims()
-    strays = [Stray(each, _why(each)) for each in belongings if not each.is_in_use and each.owner not in claimed]
+    strays = [
+        Stray(each, _why(each))
+        for each in belongings
+        if not each.is_in_use and each.owner not in claimed and not await is_strange(each.labels)
+    ]
     return sorted(strays, key=lambda stray: (list(Kind).index(stray.belonging.kind), stray.belonging.name))
 
 
@@ -63,18 +69,25 @@ def _why(belonging: Belonging) -> str:
         return "no claim of this runner owns it: its execution has ended, or is another's"
     if belonging.kind is Kind.IMAGE:
         return "an image that no name leads to any more"
-    return "left of an installation that was broken off"
+    return "left of an installation of requirements, unless that is going on right now"
 
 
 class Sweeper:
     """Sweeps at its start and from time to time."""
 
     def __init__(
-        self, engine: Belongings, claims: Claims, *, every_seconds: float = EVERY_SECONDS, dry_run: bool = False
+        self,
+        engine: Belongings,
+        claims: Claims,
+        is_strange: IsStrange,
+        *,
+        every_seconds: float = EVERY_SECONDS,
+        dry_run: bool = False,
     ) -> None:
         """With ``dry_run`` it only says what it would remove."""
         self._engine = engine
         self._claims = claims
+        self._is_strange = is_strange
         self._every_seconds = every_seconds
         self._dry_run = dry_run
         #: What was said already that it would be removed.
@@ -89,7 +102,7 @@ class Sweeper:
     async def sweep(self) -> int:
         """One round; how many were removed. What can't be removed now is tried again in the next."""
         try:
-            strays = await find_strays(self._engine, self._claims)
+            strays = await find_strays(self._engine, self._claims, self._is_strange)
         except EngineUnavailable as error:
             log.warning("not swept: the engine is away", action="sweep_delayed", error=str(error))
             return 0

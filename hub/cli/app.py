@@ -12,7 +12,7 @@ from bus.errors import BusError
 from bus.messages import DeadReason
 from gateway.errors import GatewayError
 from hub.bootstrap import Role, serve, version
-from hub.cli import client, configuration, credentials, dead_letters, following, tokens
+from hub.cli import client, configuration, credentials, dead_letters, following, sweeping, tokens
 from hub.errors import HubError, ServiceDied
 from hub.log_setup import set_up_logging
 from hub.settings import Settings, load_settings
@@ -136,6 +136,16 @@ def cancel(
 ) -> None:
     """End an execution on the hub of this machine: what waits never starts, what runs is stopped."""
     _run(client.cancel(_settings(config=config), execution_id, reason))
+
+
+@app.command()
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show it; a runner may be at work.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    config: Config = None,
+) -> None:
+    """Remove from Docker what this hub's runner has left there and nobody owns any more; a running one does so by itself."""
+    _run(sweeping.sweep(_settings(config=config), dry_run=dry_run, as_json=json))
 
 
 @config_app.command("check")

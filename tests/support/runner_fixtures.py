@@ -93,6 +93,7 @@ class Hub:
     host_project_dir: Path | None = None
     ca_bundle: Path | None = None
     free_space: FreeSpace | None = None
+    sweep_seconds: float = 30.0
 
     @property
     def fake(self) -> FakeEngine:
@@ -162,6 +163,7 @@ class Hub:
             host_project_dir=self.host_project_dir,
             ca_bundle=self.ca_bundle,
             free_space=self.free_space,
+            sweep_seconds=self.sweep_seconds,
         )
 
     async def submit(self, program: str = "example", /, **parameters: Any) -> str:

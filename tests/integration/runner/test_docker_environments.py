@@ -203,6 +203,26 @@ async def test_a_runner_that_stops_ends_the_installation_and_its_container(proje
     assert project.hub.events(execution_id) == []
 
 
+async def test_m46_what_pip_is_at_work_in_is_no_stray_until_nobody_waits_for_it(
+    project: Project, identity: Identity, engine: DockerEngine
+) -> None:
+    # Given an installation that takes its time
+    project.write(requirements__txt="./slow\n")
+    project.write(**{"slow/setup__py": "import time; time.sleep(60)"})
+    async with project.hub.crashing_runner():
+        await project.hub.submit()
+
+        async def at_work() -> list[str]:
+            return containers(instance=identity.instance)
+
+        (name,) = await eventually(at_work)
+        # Then whoever sweeps beside it leaves it alone
+        assert [(each.name, each.is_in_use) for each in await engine.belongings()] == [(name, True)]
+    # And another process, which knows of no installation, takes it for what it is
+    docker("create", f"--label={labels.INSTANCE}={identity.instance}", f"--label={labels.RUNNER_ID}={identity.runner_id}", BASE)
+    assert [each.is_in_use for each in await engine.belongings()] == [False]
+
+
 async def test_packages_in_the_folder_are_installed_and_again_when_they_change(project: Project, identity: Identity) -> None:
     package = project.folder / "lib"
     package.mkdir()

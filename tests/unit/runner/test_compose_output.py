@@ -37,3 +37,15 @@ def test_no_byte_is_lost_however_the_output_arrives_k8(pieces: list[bytes]) -> N
     whole = b"".join(pieces)
     expected = whole if whole.endswith(b"\n") or not whole else whole + b"\n"
     assert written == b"".join(b"> " + line + b"\n" for line in expected.split(b"\n")[:-1])
+
+
+@given(st.lists(st.integers(0, 2 * LONGEST_LINE), max_size=3), st.lists(st.integers(1, LONGEST_LINE), max_size=6))
+def test_m10_lines_are_cut_at_the_same_places_however_they_arrive(lengths: list[int], cuts: list[int]) -> None:
+    whole = b"\n".join(b"x" * length for length in lengths)
+    at_once, in_pieces = PrefixedLines(b"> "), PrefixedLines(b"> ")
+    rest, written = whole, b""
+    for cut in cuts:
+        written += in_pieces.add(OUT, rest[:cut])
+        rest = rest[cut:]
+    written += in_pieces.add(OUT, rest) + in_pieces.rest(OUT)
+    assert written == at_once.add(OUT, whole) + at_once.rest(OUT)

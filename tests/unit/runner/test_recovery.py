@@ -208,4 +208,8 @@ async def test_a_container_without_a_claim_is_removed(hub: Hub) -> None:
     hub.fake.add_foreign(spec("stray"), ContainerState.RUNNING)
     async with hub.runner():
         await hub.ended(await hub.submit())
-        assert "stray" not in hub.fake.containers
+
+        async def there() -> frozenset[str]:
+            return hub.fake.containers
+
+        await eventually(there, lambda seen: "stray" not in seen)
