@@ -109,7 +109,7 @@ async def test_fault29_m10_m46_t5_killed_at_any_moment_nothing_is_left_nothing_s
             assert told == ("failed" if code else "completed", code, OUTPUT), (seed, execution_id, record["error"])
             counted = Counter((starts / execution_id).read_text().split())
             assert counted == {"app": 1, "setup": 1, "database": 1}, (seed, execution_id)
-        assert (await api.get("/executions/stats"))["total_executions"] == len(codes)
+        assert (await api.get("/executions/info"))["total_executions"] == len(codes)
 
 
 async def _begin(api: Api, chance: random.Random, codes: dict[str, int]) -> list[str]:
