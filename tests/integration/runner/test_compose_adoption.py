@@ -20,6 +20,8 @@ from tests.support.wait import eventually
 __all__ = ["compose_hub_v2", "compose_v2", "nothing_built_stays"]
 
 LINES = 40
+#: Until a test lets it go on.
+WAIT_FOR_GO = "while [ ! -e /here/go ]; do sleep 0.1; done"
 
 
 def service(name: str, script: str, **fields: object) -> dict[str, object]:
@@ -122,7 +124,7 @@ async def test_m10_t5_fault29_services_run_on_and_are_taken_up_with_all_output_i
 
 async def test_m10_t5_what_was_not_started_yet_is_started_once_by_the_next_life(make_lives: LivesMaker) -> None:
     lives = make_lives(
-        first=service("first", "while [ ! -e /here/go ]; do sleep 0.1; done"),
+        first=service("first", WAIT_FOR_GO),
         second=service("second", "echo done", depends_on={"first": {"condition": "service_completed_successfully"}}),
     )
     async with lives.life(crashes=True) as around:
@@ -139,14 +141,15 @@ async def test_m10_t5_what_was_not_started_yet_is_started_once_by_the_next_life(
 
 async def test_m10_what_failed_first_while_nobody_was_there_decides_and_nothing_more_is_started(make_lives: LivesMaker) -> None:
     lives = make_lives(
-        late=service("late", "sleep 1.5; exit 4"),
-        soon=service("soon", "sleep 1; exit 3"),
+        late=service("late", f"{WAIT_FOR_GO}; sleep 2; exit 4"),
+        soon=service("soon", f"{WAIT_FOR_GO}; exit 3"),
         never=service("never", "true", depends_on={"late": {"condition": "service_completed_successfully"}}),
     )
     async with lives.life(crashes=True) as around:
         execution_id = await around.submit()
         await lives.has_started("late", "soon")
         await around.is_running(execution_id)
+    (around.catalogues.current.project_dir / "example" / "go").touch()
     project = f"--filter=label=com.docker.compose.project=hub-{execution_id}"
 
     async def ended_containers() -> int:

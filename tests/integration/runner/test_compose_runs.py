@@ -247,7 +247,7 @@ async def test_what_can_not_be_run_says_why_and_leaves_nothing_k5_k9(compose_hub
 async def test_what_was_made_carries_the_labels_and_the_limits_of_the_hub_k5(compose_hub: ComposeHub) -> None:
     file = {"services": {"app": shell("sleep 60", volumes=["data:/data"], tty=True)}, "volumes": {"data": {}}}
     around = compose_hub(file, memory_limit=64 * 1024**2, pids_limit=33, cpu_limit="0.25", stop_grace_seconds=1)
-    async with around.runner(stop_limit_seconds=0):
+    async with around.runner():
         execution_id = await around.submit()
         running = await around.is_running(execution_id)
         wanted = f"--filter=label={labels.EXECUTION_ID}={execution_id}"
@@ -260,9 +260,10 @@ async def test_what_was_made_carries_the_labels_and_the_limits_of_the_hub_k5(com
             " {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.Config.Tty}} {{.HostConfig.LogConfig.Type}}",
             running.container_id or "",
         )
-    assert shown == "67108864 67108864 250000000 33 [ALL] [no-new-privileges:true] false local"
-    ended = await around.ended(execution_id)
-    assert (ended.status, ended.reason) == (Status.FAILED, Reason.RUNNER_RESTARTED)
+        assert shown == "67108864 67108864 250000000 33 [ALL] [no-new-privileges:true] false local"
+        docker("kill", running.container_id or "")
+        ended = await around.ended(execution_id)
+        assert (ended.status, ended.reason, ended.exit_code) == (Status.FAILED, Reason.EXIT_CODE, 137)
     assert left_of(execution_id) == []
 
 
