@@ -28,6 +28,11 @@ Claims = Callable[[], Awaitable[frozenset[str]]]
 IsStrange = Callable[[Mapping[str, str]], Awaitable[bool]]
 
 
+async def nothing_is_strange(_labels: Mapping[str, str]) -> bool:
+    """Where nobody can be asked: whoever sweeps by hand knows that no other journal belongs to this runner."""
+    return False
+
+
 class Belongings(Protocol):
     """The part of an engine that is swept. See :class:`runner.engine.Engine`."""
 
@@ -47,7 +52,7 @@ class Stray:
     why: str
 
 
-async def find_strays(engine: Belongings, claims: Claims, is_strange: IsStrange) -> list[Stray]:
+async def find_strays(engine: Belongings, claims: Claims, is_strange: IsStrange = nothing_is_strange) -> list[Stray]:
     """What nobody owns, in the order to remove it. What is strange may be owned.
 
     Raises:
@@ -79,7 +84,7 @@ class Sweeper:
         self,
         engine: Belongings,
         claims: Claims,
-        is_strange: IsStrange,
+        is_strange: IsStrange = nothing_is_strange,
         *,
         every_seconds: float = EVERY_SECONDS,
         dry_run: bool = False,

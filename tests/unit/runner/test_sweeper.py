@@ -1,6 +1,7 @@
 """What nobody owns any more is removed, and nothing else is."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from structlog.testing import capture_logs
@@ -8,7 +9,7 @@ from structlog.testing import capture_logs
 from runner.belongings import Belonging, Kind, owner_of
 from runner.engine import ContainerState
 from runner.errors import EngineUnavailable
-from runner.labels import ATTEMPT, EXECUTION_ID
+from runner.labels import ATTEMPT, EPOCH, EXECUTION_ID
 from runner.sweeper import Sweeper, find_strays
 from tests.support.runner_fixtures import Hub
 from tests.support.wait import eventually
@@ -72,6 +73,21 @@ async def test_m46_what_is_made_while_it_looks_is_not_taken_for_a_stray() -> Non
         return frozenset(known)
 
     assert await find_strays(Busy(), current) == []
+
+
+async def test_m46_what_another_journal_may_own_is_left_alone_until_its_epoch_is_over() -> None:
+    strange = Belonging(Kind.CONTAINER, "id", "strange", "gone", {EPOCH: "another"})
+    engine = Engine(strange, belonging(Kind.CONTAINER, "stray", "gone"))
+    over: set[str] = set()
+
+    async def is_strange(said: Mapping[str, str]) -> bool:
+        return EPOCH in said and said[EPOCH] not in over
+
+    sweeper = Sweeper(engine, claims, is_strange)
+    assert await sweeper.sweep() == 1
+    assert engine.there == [strange]
+    over.add("another")
+    assert await sweeper.sweep() == 1
 
 
 async def test_m46_what_can_not_be_removed_now_is_tried_again_and_stops_nothing_else() -> None:
