@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bus.messages import Claim, End, Record, StreamName
 from gateway.errors import ViewUnavailable
@@ -151,9 +152,14 @@ async def test_a_cancel_of_what_nobody_asked_for_makes_no_execution_and_stands_f
 
 async def test_the_oldest_cancels_of_unknown_executions_are_given_up_and_come_again_at_the_next_start(bench: Bench) -> None:
     async with bench.running(bench.make(most_waiting=3)):
-        for number in range(1, 6):
-            await bench.bus.decisions.decide(end_of(uid(number)))
-        await asyncio.sleep(0.1)
+        with capture_logs() as lines:
+            for number in range(1, 6):
+                await bench.bus.decisions.decide(end_of(uid(number)))
+
+            async def given_up() -> list[str]:
+                return [line["execution_id"] for line in lines if line["action"] == "ender_full"]
+
+            await eventually(given_up, lambda ids: ids == [uid(1), uid(2)])
         await bench.ask(uid(1))
         await bench.ask(uid(5))
         await bench.until(uid(5), Status.CANCELLED)
