@@ -40,3 +40,22 @@ async def test_what_somebody_else_claimed_meanwhile_runs_on(hub: Hub) -> None:
         )
         await asyncio.sleep(0.1)
         assert (await hub.ended(execution_id)).status is Status.COMPLETED
+
+
+async def test_a_fence_that_is_heard_of_in_a_gap_ends_the_epoch_and_not_the_runner(hub: Hub) -> None:
+    async with hub.runner():
+        execution_id = await hub.submit(sleep=60)
+        await hub.is_running(execution_id)
+        claimed = hub.bus.decisions_.made[execution_id, 1]
+        assert isinstance(claimed, Claim)
+        # It is in the order, and its news not here yet.
+        hub.bus.epochs_.fenced.append(claimed.epoch)
+        hub.bus.decisions_.forget()
+
+        async def times() -> int:
+            return hub.bus.decisions_.proposed.count(claimed)
+
+        await eventually(times, lambda number: number == 2)
+        await hub.bus.epochs.fence(claimed.epoch)
+        assert (await hub.ended(await hub.submit())).status is Status.COMPLETED
+    assert hub.fake.containers == frozenset()
