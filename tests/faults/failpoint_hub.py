@@ -17,6 +17,8 @@ from tests.support.api import FINISHED
 from tests.support.hub_process import PASSWORD, USERNAME, HubProcess
 from tests.support.wait import eventually
 
+#: Seconds that anything may take on a machine that is busy with other things.
+LIMIT_SECONDS = 90.0
 LINES = 12
 #: Leaves a line for its start on the host, writes for a moment, and exits with a code made of its own id.
 WRITES = f"""
@@ -122,7 +124,7 @@ class FailpointHub:
         for point in points:
             logged = len(part.log())
             part.launch(**{VARIABLE: point})
-            statuses = await asyncio.to_thread(part.death)
+            statuses = await asyncio.to_thread(part.death, within_seconds=LIMIT_SECONDS)
             assert statuses == [-9], f"ended with {statuses}: {part.log()[-3000:]}"
             said = f"killed at the failpoint {point.partition(':')[0]}"
             assert said in part.log()[logged:], f"not {said}: {part.log()[-3000:]}"
@@ -150,7 +152,7 @@ class FailpointHub:
             except (aiohttp.ClientError, TimeoutError) as error:
                 return 503, error
 
-        return await eventually(ask, lambda answer: answer[0] != 503, within_seconds=40, every_seconds=0.05)
+        return await eventually(ask, lambda answer: answer[0] != 503, within_seconds=LIMIT_SECONDS, every_seconds=0.05)
 
     async def ask(self, method: str, path: str, body: object = None, *, key: str | None = None) -> tuple[int, Any]:
         """Ask once: status and body."""
@@ -188,12 +190,12 @@ class FailpointHub:
         """Wait until it runs, or has run."""
         await self._until(execution_id, lambda record: record["status"] != "queued")
 
-    async def finished(self, execution_id: str, *, within_seconds: float = 40.0) -> dict[str, Any]:
+    async def finished(self, execution_id: str, *, within_seconds: float = LIMIT_SECONDS) -> dict[str, Any]:
         """Its record once it has ended."""
         return await self._until(execution_id, lambda record: record["status"] in FINISHED, within_seconds)
 
     async def _until(
-        self, execution_id: str, accept: Callable[[dict[str, Any]], bool], within_seconds: float = 40.0
+        self, execution_id: str, accept: Callable[[dict[str, Any]], bool], within_seconds: float = LIMIT_SECONDS
     ) -> dict[str, Any]:
         return await eventually(lambda: self.record(execution_id), accept, within_seconds=within_seconds, every_seconds=0.1)
 
@@ -232,9 +234,9 @@ class FailpointHub:
             ended = [entry["total"] for status in FINISHED for entry in statistics["by_status"][status]]
             return statistics["total"], sum(ended)
 
-        await eventually(journal, lambda left: left == (0, 0), within_seconds=20)
-        await eventually(containers, lambda left: not left, within_seconds=20)
-        await eventually(counted, lambda seen: seen == (len(self.accepted), len(self.accepted)))
+        await eventually(journal, lambda left: left == (0, 0), within_seconds=LIMIT_SECONDS)
+        await eventually(containers, lambda left: not left, within_seconds=LIMIT_SECONDS)
+        await eventually(counted, lambda seen: seen == (len(self.accepted),) * 2, within_seconds=LIMIT_SECONDS)
 
     def journal(self) -> tuple[int, ...]:
         """How many claims are in the runner's journal, and how many reports that wait to be told."""
@@ -271,7 +273,7 @@ class FailpointHub:
             heard = self.heard.get(execution_id, [])
             return {body for key, body in heard if key.split(".")[1] in FINISHED}
 
-        seen = await eventually(ends, within_seconds=20, every_seconds=0.1)
+        seen = await eventually(ends, within_seconds=LIMIT_SECONDS, every_seconds=0.1)
         assert len(seen) == 1, seen
         order = list(dict.fromkeys(key.split(".")[1] for key, _ in self.heard[execution_id]))
         steps = [status for status in order if status not in ("progress", "attempt_ended")]

@@ -14,14 +14,14 @@ from tests.faults.failpoint_hub import FailpointHub
 from tests.support.broker import OwnBroker
 from tests.support.compose import V2, made
 
-pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(1500)]
 
 log = structlog.get_logger()
 
 #: Hubs on RabbitMQ that work through the table side by side.
 HUBS = 3
 #: Seconds that one case may take.
-LIMIT_SECONDS = 90.0
+LIMIT_SECONDS = 240.0
 
 Outcomes = Mapping[Case, BaseException | None]
 
