@@ -30,8 +30,9 @@ log = structlog.get_logger()
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(300)]
 
 POOLS = frozenset({"default"})
-#: Seconds until somebody accepts again: RabbitMQ's own elections take about ten of them.
-ACCEPTING_AGAIN_SECONDS = 30.0
+#: Seconds until every gateway accepts again: 2 after a kill, 10 where a node has to be believed gone first, more on a machine
+#: that is busy with the tests themselves.
+ACCEPTING_AGAIN_SECONDS = 45.0
 #: Seconds of load before a fault, and after everybody accepts again.
 BEFORE_SECONDS, AFTER_SECONDS = 3.0, 3.0
 
@@ -70,8 +71,11 @@ class Services:
         assert max(starts.values()) == 1
         # The name of a container is its execution's id.
         assert self.load.accepted <= starts.keys() <= self.load.accepted | self.load.unknown
+        # Each event under one id. In order they are announced; but what a subscriber had in hand on a node that was lost comes
+        # to it again, and may then come behind what was queued after it: RabbitMQ gives no more.
+        heard = {execution: sorted(self.heard.events[execution].values()) for execution in self.load.accepted}
+        assert set(map(tuple, heard.values())) == {("completed", "queued", "running")}
         assert {len(endings) for endings in self.heard.endings.values() if endings} == {1}
-        assert self.heard.late == []
         assert self.load.slowest_seconds < 3.0
 
 
