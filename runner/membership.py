@@ -96,22 +96,22 @@ class Membership:
             " it goes on, and this one stops. Give each runner a state directory of its own (HUB_STATE_DIR)"
         )
 
-    async def is_strange(self, said: Mapping[str, str]) -> bool:
-        """Whether what carries these labels is none of this journal's, and may not be touched: its owner may come back."""
-        epoch = said.get(labels.EPOCH)
-        return epoch is not None and epoch != self._journal.epoch and not await self._epochs.is_fenced(epoch)
-
     async def disown(self, found: Found) -> bool:
-        """Whether a container is strange. It is removed as soon as its epoch is over."""
-        if not await self.is_strange(found.labels):
+        """Whether a container is none of this journal's, and may not be touched: its owner may come back."""
+        epoch = found.labels.get(labels.EPOCH)
+        if epoch is None or not await self.is_anothers(found.labels):
             return False
-        epoch = found.labels[labels.EPOCH]
         log.warning("leaving a container of another epoch alone", action="stranger_left", container=found.name, epoch=epoch)
         self._strangers[epoch].add(found.name)
         # The fence may have been heard of in between.
         if await self._epochs.is_fenced(epoch):
             await self._remove_strangers(epoch)
         return True
+
+    async def is_anothers(self, said: Mapping[str, str]) -> bool:
+        """Whether these labels are those of another journal, which was not given up."""
+        epoch = said.get(labels.EPOCH)
+        return epoch is not None and epoch != self._journal.epoch and not await self._epochs.is_fenced(epoch)
 
     async def _see_that_the_id_is_free(self) -> None:
         if await self._bus.leases.rival_of(self._lease()) is not None:

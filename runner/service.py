@@ -116,7 +116,11 @@ class Runner:
         )
         self._membership = Membership(bus, self._surroundings, lease=self._presence.lease, abandon=self._abandon)
         self._sweeper = Sweeper(
-            engine, self._claimed_names, self._membership.is_strange, every_seconds=sweep_seconds, dry_run=sweep_dry_run
+            engine,
+            self._claimed_names,
+            is_anothers=self._membership.is_anothers,
+            every_seconds=sweep_seconds,
+            dry_run=sweep_dry_run,
         )
         self._answering = partial(bus.questions.answer, identity.runner_id, Answers(engine).answer)
         self._lives: dict[asyncio.Task[None], Execution] = {}

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import structlog
 
+from bus.errors import BusUnavailable
 from runner import labels
 from runner.belongings import Belonging, Kind
 from runner.errors import EngineUnavailable
@@ -24,13 +25,8 @@ EVERY_SECONDS = 30.0
 
 #: The names of the attempts that are claimed, as their containers are named.
 Claims = Callable[[], Awaitable[frozenset[str]]]
-#: Whether what carries these labels is of another journal, whose owner may come back.
-IsStrange = Callable[[Mapping[str, str]], Awaitable[bool]]
-
-
-async def nothing_is_strange(_labels: Mapping[str, str]) -> bool:
-    """Where nobody can be asked: whoever sweeps by hand knows that no other journal belongs to this runner."""
-    return False
+#: Whether labels are those of another journal, under this runner's id, which may come back.
+IsAnothers = Callable[[Mapping[str, str]], Awaitable[bool]]
 
 
 class Belongings(Protocol):
@@ -52,8 +48,8 @@ class Stray:
     why: str
 
 
-async def find_strays(engine: Belongings, claims: Claims, is_strange: IsStrange = nothing_is_strange) -> list[Stray]:
-    """What nobody owns, in the order to remove it. What is strange may be owned.
+async def find_strays(engine: Belongings, claims: Claims, is_anothers: IsAnothers) -> list[Stray]:
+    """What nobody owns, in the order to remove it.
 
     Raises:
         EngineUnavailable: not known.
@@ -61,11 +57,8 @@ async def find_strays(engine: Belongings, claims: Claims, is_strange: IsStrange 
     # In this order: what is there has had its claim before, so one that is not found afterwards is gone and not still to come.
     belongings = await engine.belongings()
     claimed = await claims()
-    strays = [
-        Stray(each, _why(each))
-        for each in belongings
-        if not each.is_in_use and each.owner not in claimed and not await is_strange(each.labels)
-    ]
+    unclaimed = [each for each in belongings if not each.is_in_use and each.owner not in claimed]
+    strays = [Stray(each, _why(each)) for each in unclaimed if not await is_anothers(each.labels)]
     return sorted(strays, key=lambda stray: (list(Kind).index(stray.belonging.kind), stray.belonging.name))
 
 
@@ -84,15 +77,15 @@ class Sweeper:
         self,
         engine: Belongings,
         claims: Claims,
-        is_strange: IsStrange = nothing_is_strange,
         *,
+        is_anothers: IsAnothers,
         every_seconds: float = EVERY_SECONDS,
         dry_run: bool = False,
     ) -> None:
         """With ``dry_run`` it only says what it would remove."""
+        self._is_anothers = is_anothers
         self._engine = engine
         self._claims = claims
-        self._is_strange = is_strange
         self._every_seconds = every_seconds
         self._dry_run = dry_run
         #: What was said already that it would be removed.
@@ -107,9 +100,9 @@ class Sweeper:
     async def sweep(self) -> int:
         """One round; how many were removed. What can't be removed now is tried again in the next."""
         try:
-            strays = await find_strays(self._engine, self._claims, self._is_strange)
-        except EngineUnavailable as error:
-            log.warning("not swept: the engine is away", action="sweep_delayed", error=str(error))
+            strays = await find_strays(self._engine, self._claims, self._is_anothers)
+        except (EngineUnavailable, BusUnavailable) as error:
+            log.warning("not swept: the engine or the bus is away", action="sweep_delayed", error=str(error))
             return 0
         if self._dry_run:
             self._tell(strays)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from hub.errors import HubError
 from hub.settings import HubSettings, Settings
 from runner import labels
-from runner.claimed_names import claimed_names
+from runner.claimed_names import claimed_names, epoch_of
 from runner.docker_engine import DockerEngine
 from runner.errors import EngineUnavailable, JournalLocked
 from runner.identity import Identity, load_identity
@@ -41,7 +42,13 @@ async def sweep(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
             await _take(journal_path, hub.sweep_seconds, stack)
         engine = DockerEngine(identity=identity, socket_path=hub.docker_host.removeprefix("unix://"))
         stack.push_async_callback(engine.close)
-        strays = await find_strays(engine, partial(asyncio.to_thread, claimed_names, journal_path))
+        epoch = await asyncio.to_thread(epoch_of, journal_path)
+
+        async def is_anothers(said: Mapping[str, str]) -> bool:
+            # Whether another journal's epoch is over, only the bus could tell.
+            return said.get(labels.EPOCH) not in (None, epoch)
+
+        strays = await find_strays(engine, partial(asyncio.to_thread, claimed_names, journal_path), is_anothers)
         _print(strays, as_json=as_json)
         left = 0
         for stray in () if dry_run else strays:

@@ -51,8 +51,9 @@ async def test_a_project_that_no_claim_owns_is_removed_at_the_start(compose_hub_
     docker("rm", "--force", *docker("ps", "--all", "--quiet", project).split())
     assert len(left_of(execution_id)) == 2  # the network and the volume
 
-    around.state_dir = around.state_dir.with_name("another")
-    around.bus.commands_.deliveries.clear()
+    async with around.journal() as journal:
+        for claimed in await journal.claims():
+            await journal.forget(claimed)
     async with around.runner():
         await nothing_left_of(execution_id)
 

@@ -1,6 +1,6 @@
 """The sweeper on the real engine: every kind of thing that a killed runner leaves, and nothing of anybody else's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -79,7 +79,11 @@ async def test_m46_m45_fault26_fault25_only_what_is_this_runners_and_nobody_owns
     others.add(things.dangling_image(Identity(f"{identity.instance}-2", identity.runner_id)))
 
     # What is dangling may be an image that is being made just now …
-    sweeper = Sweeper(engine, claims)
+
+    async def is_anothers(_: Mapping[str, str]) -> bool:
+        return False
+
+    sweeper = Sweeper(engine, claims, is_anothers=is_anothers)
     assert await sweeper.sweep() == len(strays) - 1
     # … unless it has been so for long.
     monkeypatch.setattr(docker_belongings, "_BEING_MADE_SECONDS", -60.0)
