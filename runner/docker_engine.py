@@ -55,7 +55,7 @@ _WAIT_SECONDS = 60.0
 _KILL_SECONDS = 10.0
 #: Word of an OOM kill reaches Docker beside the exit and may come a moment after it: on a busy machine, a second after.
 _OOM_NEWS_SECONDS = 0.1
-_OOM_NEWS_LOOKS = 15
+_OOM_NEWS_LOOKS = 30
 
 _NOT_FOUND = 404
 _CONFLICT = 409

@@ -1,11 +1,14 @@
 """Images on the engine: there, or fetched once however many programs wait for them."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 import structlog
+from aiodocker import Docker
 from aiodocker.exceptions import DockerError
+from aiodocker.jsonstream import json_stream_stream
 
 from runner.container_config import ImageCommand
 from runner.docker_connection import DockerConnection
@@ -77,7 +80,7 @@ class DockerImages:
                 asyncio.timeout(self._pull_seconds),
                 silence,
                 self._connection.call("pulling an image", None) as docker,
-                aclosing(docker.images.pull(image, stream=True)) as messages,  # type: ignore[type-var]
+                aclosing(_pulling(docker, image)) as messages,
             ):
                 async for message in messages:
                     silence.reschedule(asyncio.get_running_loop().time() + self._stall_seconds)
@@ -91,6 +94,19 @@ class DockerImages:
             raise pull_failed(image, error.message) from error
         failpoint("docker.pulled")
         log.info("image pulled", action="image_pulled", image=image)
+
+
+async def _pulling(docker: Docker, image: str) -> AsyncGenerator[dict[str, Any], None]:
+    """What Docker says while it pulls."""
+    # The client's own call for this leaves a connection that is broken off to the garbage collector.
+    tag = {} if ":" in image.rpartition("/")[2] or "@" in image else {"tag": "latest"}
+    request = docker._query("images/create", "POST", params={"fromImage": image, **tag}, timeout=None)
+    async with request as response:
+        try:
+            async for message in json_stream_stream(response):
+                yield message
+        finally:
+            response.close()
 
 
 def _stage(image: str, percent: int | None) -> Stage:

@@ -49,9 +49,10 @@ mypy
 step "unit tests"
 pytest -q -n 3 --dist worksteal tests/unit
 step "integration tests, on real Docker and real RabbitMQ"
-pytest -q tests/integration
+# A file at a time in each of two processes: a file's tests share a hub, and each process has a RabbitMQ of its own.
+pytest -q -n 2 --dist loadfile tests/integration
 step "end to end, on both buses"
-pytest -q tests/e2e
+pytest -q -n 2 --dist loadfile tests/e2e
 step "every row of the seed, and every fault"
 python -m tests.features
 step "all of it took $((SECONDS - started)) s"

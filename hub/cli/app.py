@@ -1,4 +1,7 @@
-"""The commands and their options."""
+"""The commands and their options.
+
+Each imports what it needs itself: so none pays for the others, and a runner that was killed is back the sooner.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -11,11 +14,11 @@ import typer
 from bus.errors import BusError
 from bus.messages import DeadReason
 from gateway.errors import GatewayError
-from hub.bootstrap import Role, serve, version
-from hub.cli import client, configuration, credentials, dead_letters, following, sweeping, tokens
 from hub.errors import HubError, ServiceDied
 from hub.log_setup import set_up_logging
+from hub.role import Role
 from hub.settings import Settings, load_settings
+from hub.version import version
 from runner.errors import RunnerError
 from schemas.tokens import Scope
 
@@ -81,6 +84,8 @@ def _run(coroutine: Coroutine[Any, Any, int]) -> None:
 
 
 def _serve(settings: Settings, *roles: Role) -> None:
+    from hub.bootstrap import serve
+
     set_up_logging(settings.hub.log_level, log_file=settings.hub.log_file)
     _run(serve(settings, frozenset(roles)))
 
@@ -116,6 +121,8 @@ def run(
     config: Config = None,
 ) -> None:
     """Run a program on the hub of this machine; its output is ours, and so is its exit status. Ctrl-C cancels it."""
+    from hub.cli import client
+
     _run(client.run_program(_settings(config=config), program, parameter or [], idempotency_key=idempotency_key))
 
 
@@ -125,6 +132,8 @@ def follow(
     config: Config = None,
 ) -> None:
     """Show the output of an execution on the hub of this machine as it is written; its exit status is ours."""
+    from hub.cli import following
+
     _run(following.follow(_settings(config=config), execution_id))
 
 
@@ -135,6 +144,8 @@ def cancel(
     config: Config = None,
 ) -> None:
     """End an execution on the hub of this machine: what waits never starts, what runs is stopped."""
+    from hub.cli import client
+
     _run(client.cancel(_settings(config=config), execution_id, reason))
 
 
@@ -145,12 +156,16 @@ def sweep(
     config: Config = None,
 ) -> None:
     """Remove from Docker what this hub's runner has left there and nobody owns any more; a running one does so by itself."""
+    from hub.cli import sweeping
+
     _run(sweeping.sweep(_settings(config=config), dry_run=dry_run, as_json=json))
 
 
 @config_app.command("check")
 def config_check(config: Config = None) -> None:
     """Read config.yaml as the hub would: every mistake with its line and column and exit status 2, or a summary and 0."""
+    from hub.cli import configuration
+
     _run(configuration.check(_settings(config=config)))
 
 
@@ -163,18 +178,24 @@ def config_show(
 ) -> None:
     """Print every setting as it holds; secrets show as stars."""
     flags = {"config": config, "api_host": host, "api_port": port}
+    from hub.cli import configuration
+
     _run(configuration.show(_settings(**flags), flags, origin=origin))
 
 
 @credentials_app.command("create")
 def credentials_create(config: Config = None) -> None:
     """Make credentials and show them, unless there are some already."""
+    from hub.cli import credentials
+
     _run(credentials.create(_settings(config=config)))
 
 
 @credentials_app.command("rotate")
 def credentials_rotate(config: Config = None) -> None:
     """Make new credentials and show them; the old ones and all logins end at the hub's next start, long-lived tokens do not."""
+    from hub.cli import credentials
+
     _run(credentials.rotate(_settings(config=config)))
 
 
@@ -186,12 +207,16 @@ def token_create(
     config: Config = None,
 ) -> None:
     """Make a token and print it, this once and nothing else, so that scripts can take it."""
+    from hub.cli import tokens
+
     _run(tokens.create(_settings(config=config), name, days, scope))
 
 
 @token_app.command("list")
 def token_list(config: Config = None) -> None:
     """The tokens that hold: id, scope, end, and name."""
+    from hub.cli import tokens
+
     _run(tokens.show_all(_settings(config=config)))
 
 
@@ -201,6 +226,8 @@ def token_revoke(
     config: Config = None,
 ) -> None:
     """End a token, for good and on every gateway."""
+    from hub.cli import tokens
+
     _run(tokens.revoke(_settings(config=config), token_id))
 
 
@@ -219,6 +246,8 @@ def _one_or_all(letter_id: str | None, all_: bool) -> None:
 @dlq_app.command("list")
 def dlq_list(reason: OfReason = None, limit: MostLetters = 100, json: AsJson = False, config: Config = None) -> None:
     """The newest dead letters, the newest first: id, time, and why."""
+    from hub.cli import dead_letters
+
     _run(dead_letters.show_all(_settings(config=config), reason, limit, as_json=json))
 
 
@@ -230,6 +259,8 @@ def dlq_show(
     config: Config = None,
 ) -> None:
     """One dead letter with its body; what a terminal might act on is escaped."""
+    from hub.cli import dead_letters
+
     _run(dead_letters.show(_settings(config=config), letter_id, as_json=json, raw=raw))
 
 
@@ -244,6 +275,8 @@ def dlq_redrive(
 ) -> None:
     """Run dead letters again, as new executions whose ids are printed; asked twice, it is still one execution each."""
     _one_or_all(letter_id, all_)
+    from hub.cli import dead_letters
+
     _run(dead_letters.redrive(_settings(config=config), letter_id, reason, limit, body_file=body))
 
 
@@ -257,4 +290,6 @@ def dlq_discard(
 ) -> None:
     """Let go of dead letters, for good."""
     _one_or_all(letter_id, all_)
+    from hub.cli import dead_letters
+
     _run(dead_letters.discard(_settings(config=config), letter_id, reason, limit))

@@ -15,7 +15,7 @@ from yarl import URL
 
 from gateway.tokens import Tokens
 from hub.accounts import FILE_NAME
-from hub.bootstrap import open_accounts
+from hub.accounts_of import accounts_of
 from hub.errors import HubError
 from hub.settings import Settings
 
@@ -188,7 +188,7 @@ def _token(settings: Settings) -> str:
         raise HubError(
             f"no hub has started with the state directory {settings.hub.state_path}: set HUB_STATE_DIR, or start one"
         )
-    users, _ = open_accounts(settings.hub)
+    users, _ = accounts_of(settings.hub)
     return Tokens(users.signing_key, lifetime_seconds=_TOKEN_SECONDS).issue(users.username)
 
 

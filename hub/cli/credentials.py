@@ -3,14 +3,14 @@
 import typer
 
 from hub import accounts
-from hub.bootstrap import open_accounts
+from hub.accounts_of import accounts_of
 from hub.settings import Settings
 from hub.state_dir import make_state_dir
 
 
 async def create(settings: Settings) -> int:
     """Make credentials and print them; nothing where there are some, or where the environment presets them."""
-    _, created = open_accounts(settings.hub)
+    _, created = accounts_of(settings.hub)
     if created is not None:
         typer.echo(accounts.banner(created))
     return 0

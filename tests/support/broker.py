@@ -208,4 +208,5 @@ def _sweep() -> None:
     for line in listed.stdout.splitlines():
         container, _, owner = line.partition(" ")
         if not os.path.exists(f"/proc/{owner}"):
-            subprocess.run(["docker", "rm", "-f", container], check=True, capture_output=True)
+            # Another session may be removing it too.
+            subprocess.run(["docker", "rm", "-f", container], check=False, capture_output=True)

@@ -138,8 +138,6 @@ async def test_fault16_a_registry_that_never_answers_costs_no_more_than_the_limi
     assert 0.9 < time.monotonic() - began < 3
 
 
-# Docker's client leaves the connection of a stream that is broken off to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("drips", "limits", "words"),
     [
