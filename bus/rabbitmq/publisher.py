@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 from aio_pika import Message
@@ -23,6 +23,9 @@ STALL_SECONDS = 12.0
 #: move in a way that a channel which wrote to it does not hear of: that goes on to confirm what goes elsewhere, and never
 #: again what goes there.
 WEDGED_SECONDS = 4.5
+#: Seconds that a channel is used for at least, whatever is refused on it. A full queue refuses on any channel; one whose queue
+#: went to another node of a cluster may refuse for ever, on this channel alone.
+REFUSED_SECONDS = 1.0
 
 
 class Publisher:
@@ -43,6 +46,9 @@ class Publisher:
         #: Monotonic time since which nothing is confirmed; ``None`` where all is well.
         self._stalled_at: float | None = None
         self._replacing = False
+        self._opened_at = 0.0
+        #: Monotonic time since which all was refused; ``None`` where something was not.
+        self._refused_at: float | None = None
 
     @property
     def problem(self) -> str | None:
@@ -73,6 +79,7 @@ class Publisher:
                     task = self._start(channel, exchange, key, message, message_id)
                     under_way = True
                     await asyncio.wait({task})
+                    self._look_at_refusal(task, channel)
                     if self._was_sent(task):
                         return
                     under_way = False
@@ -101,12 +108,7 @@ class Publisher:
             self._on_stall(f"nothing was confirmed for {STALL_SECONDS:g} s")
         for channel in {channel for channel, sent_at in self._sent.values() if now - sent_at >= WEDGED_SECONDS}:
             log.warning("giving up a channel that does not confirm", action="publisher_wedged")
-            if channel is self._channel:
-                self._channel = None
-                self._replacing = True
-            goodbye = asyncio.create_task(close_quietly(channel), name="goodbye of a channel that does not confirm")
-            self._goodbyes.add(goodbye)
-            goodbye.add_done_callback(self._goodbyes.discard)
+            self._replace(channel)
 
     def _start(
         self, channel: AbstractChannel, exchange: str, key: str, message: Message, message_id: str
@@ -127,7 +129,35 @@ class Publisher:
         if not task.cancelled() and task.exception() is None:
             if self._stalled_at is not None:
                 log.info("RabbitMQ confirms again", action="bus_confirms_again")
-            self._stalled_at = None
+            self._stalled_at = self._refused_at = None
+
+    def _look_at_refusal(self, task: asyncio.Task[object], channel: AbstractChannel) -> None:
+        refused = not task.cancelled() and isinstance(task.exception(), DeliveryError)
+        if not refused or isinstance(task.exception(), PublishError):
+            return
+        now = time.monotonic()
+        self._refused_at = self._refused_at or now
+        if now - self._refused_at > STALL_SECONDS:
+            self._refused_at = None
+            self._on_stall(f"all was refused for {STALL_SECONDS:g} s")
+        elif channel is self._channel and now - self._opened_at >= REFUSED_SECONDS:
+            log.info("another channel instead of one that refuses", action="publisher_refused")
+            self._replace(channel, after=[self._under_way[sent] for sent, (on, _) in self._sent.items() if on is channel])
+
+    def _replace(self, channel: AbstractChannel, after: Collection[asyncio.Task[object]] = ()) -> None:
+        """Give a channel up; it is closed once these publishes have ended, or after a while."""
+        if channel is self._channel:
+            self._channel = None
+            self._replacing = True
+
+        async def close() -> None:
+            if after:
+                await asyncio.wait(after, timeout=WEDGED_SECONDS)
+            await close_quietly(channel)
+
+        goodbye = asyncio.create_task(close(), name="goodbye of a channel that is given up")
+        self._goodbyes.add(goodbye)
+        goodbye.add_done_callback(self._goodbyes.discard)
 
     @staticmethod
     def _was_sent(task: asyncio.Task[object]) -> bool:
@@ -154,4 +184,5 @@ class Publisher:
                     self._stalled_at = None
                 self._channel = await self._link.channel(within_seconds=limit_seconds, on_return_raises=True)
                 self._replacing = False
+                self._opened_at = time.monotonic()
             return self._channel

@@ -5,6 +5,8 @@ from typing import Any
 
 import aio_pika
 import pytest
+from aio_pika.exceptions import DeliveryError
+from pamqp.commands import Basic
 
 from bus.errors import BusUnavailable
 from bus.rabbitmq import publisher as module
@@ -12,10 +14,11 @@ from bus.rabbitmq.publisher import Publisher
 
 
 class FakeChannel:
-    """A channel that confirms, or never does, until it is closed."""
+    """A channel that confirms, or never does, until it is closed; or one that refuses."""
 
-    def __init__(self, *, confirms: bool) -> None:
+    def __init__(self, *, confirms: bool, refuses: bool = False) -> None:
         self.confirms = confirms
+        self.refuses = refuses
         self.is_closed = False
         self.published: list[str | None] = []
         self._waiting: list[asyncio.Future[None]] = []
@@ -27,6 +30,8 @@ class FakeChannel:
     async def publish(self, message: aio_pika.Message, _: str, *, mandatory: bool) -> None:
         assert mandatory
         self.published.append(message.message_id)
+        if self.refuses:
+            raise DeliveryError(None, Basic.Nack())
         if not self.confirms:
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.append(waiting)
@@ -58,6 +63,7 @@ class FakeLink:
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WEDGED_SECONDS", 0.05)
     monkeypatch.setattr(module, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(module, "REFUSED_SECONDS", 0.0)
 
 
 def make(link: Any) -> tuple[Publisher, list[str]]:
@@ -103,4 +109,27 @@ async def test_a_node_that_confirms_nothing_on_whatever_channel_is_said_to_be_no
             await publish(publisher, "a")
     assert said
     assert publisher.problem is not None
+    await publisher.close()
+
+
+async def test_a_channel_that_refuses_is_replaced_for_only_it_may_be_what_refuses() -> None:
+    refusing, good = FakeChannel(confirms=True, refuses=True), FakeChannel(confirms=True)
+    publisher, said = make(FakeLink(refusing, good))
+    with pytest.raises(BusUnavailable) as refused:
+        await publish(publisher, "a")
+    assert refused.value.outcome_unknown
+    await publish(publisher, "a")
+    assert good.published == ["a"]
+    assert said == []
+    await publisher.close()
+    assert refusing.is_closed
+
+
+async def test_a_node_that_refuses_everything_for_long_is_said_to_be_no_good() -> None:
+    publisher, said = make(FakeLink(*(FakeChannel(confirms=True, refuses=True) for _ in range(99))))
+    for _ in range(6):
+        with pytest.raises(BusUnavailable):
+            await publish(publisher, "a")
+        await asyncio.sleep(0.06)
+    assert len(said) == 1
     await publisher.close()
