@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 from uuid import uuid4
 
@@ -33,6 +34,11 @@ RENEW_SECONDS = 20.0
 WAIT_SECONDS = 45.0
 #: Seconds for an announcement to be confirmed.
 ANNOUNCE_LIMIT_SECONDS = 10.0
+#: Pauses, in seconds, between the tries of an announcement that was refused, each on another channel: a queue that went to
+#: another node of a cluster may refuse all that comes over a channel that wrote to it before. A full queue refuses on any.
+REFUSED_PAUSES = (0.1, 0.5, 1.0, 2.0)
+#: Seconds for which a queue that has refused all of them is passed over at once, so that it does not hold up the others.
+PASS_OVER_SECONDS = 60.0
 #: More checkpoints than there ever are at once.
 _PREFETCH = 100
 
@@ -54,7 +60,11 @@ class RabbitHolder:
 
     def __init__(self, connection: AbstractConnection, channel: AbstractChannel, closing: asyncio.Event) -> None:
         self._connection = connection
+        #: What the lock is held on, and what is published on: the same, until something is refused there.
         self._channel = channel
+        self._publishing = channel
+        #: Monotonic time of when some queue was found to refuse whatever comes over whatever channel.
+        self._refuses_at = float("-inf")
         self._closing = closing
         #: Is done, with the reason, once the lock is lost.
         self._lost = loss_of(connection)
@@ -96,11 +106,21 @@ class RabbitHolder:
 
     async def announce(self, key: str, message: Message) -> None:
         """Publish to every subscriber that bound the key."""
-        try:
-            await self._publish(topology.EXECUTIONS, key, to_amqp(message))
-        except _Refused as error:
-            # A subscriber's own queue is full and set to refuse. The others have it; waiting for this one would stop them all.
-            log.warning("a subscriber's queue refused", action="announcement_refused", key=key, error=str(error))
+        amqp = to_amqp(message)
+        for pause in REFUSED_PAUSES:
+            try:
+                await self._publish(topology.EXECUTIONS, key, amqp)
+            except _Refused:
+                if time.monotonic() - self._refuses_at < PASS_OVER_SECONDS:
+                    break
+                await self._take_another_channel()
+                await asyncio.sleep(pause)
+            else:
+                return
+        else:
+            self._refuses_at = time.monotonic()
+        # A subscriber's own queue is full and set to refuse. The others have it; waiting for this one would stop them all.
+        log.warning("a subscriber's queue refused", action="announcement_refused", key=key)
 
     async def reply(self, queue: str, message: Message) -> None:
         """Send to one queue by name."""
@@ -234,7 +254,8 @@ class RabbitHolder:
 
     async def _publish(self, exchange: str, key: str, message: AmqpMessage) -> None:
         self._check()
-        target = self._channel.default_exchange if exchange == "" else await self._channel.get_exchange(exchange, ensure=False)
+        channel = self._publishing
+        target = channel.default_exchange if exchange == "" else await channel.get_exchange(exchange, ensure=False)
         try:
             await bounded(target.publish(message, key, mandatory=False), ANNOUNCE_LIMIT_SECONDS, "announcing")
         except BusUnavailable as error:
@@ -243,6 +264,12 @@ class RabbitHolder:
             # It may have been published, or not: whatever came after it would be out of order.
             self._lose(str(error))
             raise BusUnavailable(str(error), outcome_unknown=True) from error
+
+    async def _take_another_channel(self) -> None:
+        """Publish on another channel from now on, of the connection that holds the lock."""
+        left, self._publishing = self._publishing, await open_channel(self._connection)
+        if left is not self._channel:
+            await close_quietly(left)
 
     def _check(self) -> None:
         if self._closing.is_set():

@@ -123,8 +123,10 @@ async def test_bus2_a_full_subscriber_queue_that_refuses_blocks_no_accept_and_no
             for number in range(5):
                 await soon(holder.announce("execution.queued.p", report(str(number))))
                 await soon(bus.commands.accept("default", command()))
-            seen = [(await soon(anext(announcements))).message.id for _ in range(5)]
-    assert seen == ["0", "1", "2", "3", "4"]
+            seen: dict[str | None, None] = {}
+            while "4" not in seen:  # the first comes more than once: another channel may be what it takes
+                seen[(await soon(anext(announcements))).message.id] = None
+    assert list(seen) == ["0", "1", "2", "3", "4"]
     assert len(await read(bus, 5)) == 5
 
 
