@@ -280,7 +280,7 @@ class ComposeRun:
         service = self._project.services[member.container.service]
         member.exit = replace(end, service=service.name, memory_bytes=service.memory_bytes)
         member.ended.set()
-        if end.code != 0:
+        if end.code != 0 or end.engine_restarted:
             self._decide(member.exit)
         elif all(other.ended.is_set() for name in self._project.last for other in self._of(name)):
             self._decide(Exit(0, oom_killed=any(each.exit.oom_killed for each in self._members if each.exit)))

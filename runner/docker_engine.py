@@ -16,6 +16,7 @@ from runner.belongings import Belonging
 from runner.container_config import create_body, order
 from runner.docker_belongings import DockerBelongings
 from runner.docker_connection import DockerConnection
+from runner.docker_daemon import DockerDaemon
 from runner.docker_environments import DockerEnvironments
 from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
@@ -40,7 +41,7 @@ from runner.identity import Identity
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.steps import Step
-from runner.waiting import finished
+from runner.waiting import finished, surely
 from schemas.failpoints import failpoint
 from schemas.reasons import Reason
 
@@ -82,6 +83,7 @@ class DockerEngine:
     def __init__(self, *, identity: Identity, socket_path: str = "/var/run/docker.sock") -> None:
         self._identity = identity
         self._connection = DockerConnection(socket_path)
+        self._daemon = DockerDaemon(socket_path)
         self._images = DockerImages(self._connection)
         self._sight = DockerSight(self._connection, identity)
         self._belongings = DockerBelongings(self._connection, identity)
@@ -92,9 +94,12 @@ class DockerEngine:
         """See :meth:`runner.engine.Engine.ping`."""
         try:
             async with self._connection.call("pinging", _PING_SECONDS) as docker:
-                return f"Docker {(await docker.version())['Version']}"
+                version = (await docker.version())["Version"]
         except DockerError as error:
             raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
+        # One that is being stopped answers as ever on connections that it has.
+        await self._daemon.see()
+        return f"Docker {version}"
 
     async def data_root(self) -> Path | None:
         """See :meth:`runner.engine.Engine.data_root`."""
@@ -211,7 +216,7 @@ class DockerEngine:
         backoff = Backoff()
         while True:
             try:
-                has_ended = await self._exit(name) is not None
+                has_ended = await self._end_state(name) is not None
                 if has_ended and not run.connection_lost:
                     return
                 run.connection_lost = True
@@ -235,13 +240,23 @@ class DockerEngine:
 
     async def wait(self, name: str) -> Exit:
         """See :meth:`runner.engine.Engine.wait`."""
+        state = await self._wait(name)
+        failpoint("docker.exited")
+
+        def delayed(error: EngineUnavailable) -> None:
+            log.warning("Docker went away as a program ended", action="engine_lost", container=name, error=str(error))
+
+        engine_restarted = await surely(lambda: self._daemon.has_ended(state), delayed)
+        return Exit(state["ExitCode"], bool(state["OOMKilled"]), engine_restarted=engine_restarted)
+
+    async def _wait(self, name: str) -> dict[str, Any]:
+        """Its ``State`` once it does not run."""
         backoff = Backoff()
         while True:
             try:
                 await self._wait_once(name)
-                if (ended := await self._exit(name)) is not None:
-                    failpoint("docker.exited")
-                    return ended
+                if (state := await self._end_state(name)) is not None:
+                    return state
                 backoff.reset()
             except EngineUnavailable as error:
                 if (run := self._runs.get(name)) is not None:
@@ -258,9 +273,9 @@ class DockerEngine:
         except DockerError as error:
             raise lookup_failed(error, name) from error
 
-    async def _exit(self, name: str) -> Exit | None:
-        """How the program ended; ``None`` while it runs."""
-        state = (await self._inspect(name))["State"]
+    async def _end_state(self, name: str) -> dict[str, Any] | None:
+        """What Docker says of a program that has ended; ``None`` while it runs."""
+        state: dict[str, Any] = (await self._inspect(name))["State"]
         if state_of(state["Status"]) is ContainerState.RUNNING:
             return None
         run = self._runs.get(name)
@@ -270,7 +285,7 @@ class DockerEngine:
                 state = (await self._inspect(name))["State"]
                 if state["OOMKilled"]:
                     break
-        return Exit(state["ExitCode"], bool(state["OOMKilled"]))
+        return state
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         """See :meth:`runner.engine.Engine.stop`."""
@@ -296,7 +311,7 @@ class DockerEngine:
     async def _ended_within(self, name: str, seconds: float) -> bool:
         try:
             async with asyncio.timeout(seconds):
-                await self.wait(name)
+                await self._wait(name)
         except TimeoutError:
             return False
         except ContainerGone:

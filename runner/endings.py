@@ -82,6 +82,10 @@ def not_let_run(
         return None
     if interruption is Interruption.CANCELLED:
         return cancelled(cancellation)
+    if exit_ is not None and exit_.engine_restarted:
+        return _failed(
+            exit_, Reason.DOCKER_RESTARTED, f"Docker was restarted during {Step.BEFORE.value}, so the program was not run."
+        )
     if interruption is Interruption.TIME_LIMIT:
         what = f"did not end within {limit_seconds:g} s (action_timeout_seconds)"
     elif exit_ is None:
@@ -126,6 +130,11 @@ def ran(
             status=Status.FAILED,
             reason=Reason.INTERNAL,
             message="The container was removed by somebody else while the program ran.",
+        )
+    if exit_.engine_restarted:
+        # Before all else that its exit code could mean, 0 too: it may have minded the signal.
+        return _failed(
+            exit_, Reason.DOCKER_RESTARTED, "Docker was restarted while the program ran, so the program was stopped."
         )
     if interruption is Interruption.TIME_LIMIT:
         return Ending(

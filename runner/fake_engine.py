@@ -66,6 +66,8 @@ class _Container:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     terminate: asyncio.Event = field(default_factory=asyncio.Event)
     asked_to_stop: bool = False
+    #: The exit code, where a restart of the engine ends it.
+    ended_by_restart: int | None = None
     #: All that was written so far, over all steps, and how much of it was read.
     record: list[Frame] = field(default_factory=list)
     read: int = 0
@@ -217,6 +219,8 @@ class FakeEngine:
                 await asyncio.wait({living, terminated}, return_when=asyncio.FIRST_COMPLETED)
                 if not living.done():
                     exit_ = Exit(_TERMINATED)
+                    if container.ended_by_restart is not None:
+                        exit_ = Exit(container.ended_by_restart, engine_restarted=True)
             finally:
                 living.cancel()
                 terminated.cancel()
@@ -225,6 +229,13 @@ class FakeEngine:
             exit_ = Exit(_KILLED)  # SIGKILL: nothing more to do but to be dead
         container.exit = exit_
         container.end()
+
+    def restart(self, exit_code: int = _TERMINATED) -> None:
+        """End all programs, as a restart without live-restore does; one that minds the signal chooses its exit code itself."""
+        for container in self._containers.values():
+            if container.state is ContainerState.RUNNING:
+                container.ended_by_restart = exit_code
+                container.terminate.set()
 
     async def _live(self, container: _Container) -> None:
         for _ in range(int(container.setting("REPEAT", "1"))):

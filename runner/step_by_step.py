@@ -130,6 +130,8 @@ class StepByStep:
             return
         if end.interruption is Interruption.TIME_LIMIT:
             lines.say(HUB, f"{Step.AFTER.value} was stopped after {self._course.action_timeout_seconds:g} s")
+        elif end.exit is not None and end.exit.engine_restarted:
+            lines.say(HUB, f"{Step.AFTER.value} was ended by a restart of Docker")
         elif end.exit is not None and end.exit.code != 0:
             lines.say(HUB, f"{Step.AFTER.value} exited with code {end.exit.code}")
 

@@ -47,6 +47,8 @@ class Reason(StrEnum):
     #: The program could not be started: its interpreter is missing from the image, or Docker refused it.
     START_FAILED = "start_failed"
     DOCKER_UNAVAILABLE = "docker_unavailable"
+    #: Docker was restarted under the program, which was stopped by that and did not fail by itself.
+    DOCKER_RESTARTED = "docker_restarted"
     #: Docker, or the system, refuses this runner what it needs.
     PERMISSION_DENIED = "permission_denied"
     #: A network that the hub itself needs could not be used.
@@ -92,6 +94,7 @@ _CATEGORIES = {
     Reason.CANCELLED: Category.EXECUTION,
     Reason.START_FAILED: Category.EXECUTION,
     Reason.DOCKER_UNAVAILABLE: Category.SYSTEM,
+    Reason.DOCKER_RESTARTED: Category.SYSTEM,
     Reason.PERMISSION_DENIED: Category.SYSTEM,
     Reason.NETWORK: Category.SYSTEM,
     Reason.COMPOSE_UNAVAILABLE: Category.SYSTEM,

@@ -20,12 +20,12 @@ class RetryOn(StrEnum):
     FAILED = "failed"
     #: It was stopped at its time limit.
     TIMEOUT = "timeout"
-    #: Its runner, or the host, went away under it.
+    #: Its runner, its Docker, or the host went away under it.
     RUNNER_LOST = "runner_lost"
 
 
 #: What the machine around the program did, and not the program.
-_LOST = frozenset({Reason.RUNNER_LOST, Reason.RUNNER_RESTARTED})
+_LOST = frozenset({Reason.RUNNER_LOST, Reason.RUNNER_RESTARTED, Reason.DOCKER_RESTARTED})
 
 #: Decided by the request, by config.yaml or by the program's folder: another attempt would find the same. All else may be
 #: different the next time, or on another runner.

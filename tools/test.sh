@@ -25,6 +25,7 @@ results="$BUILD/features"
 if [ "${1:-}" = --full ]; then
     export FEATURE_RESULTS="$results/test-full"
     rm -rf "$FEATURE_RESULTS"
+    tools/engine_image.sh
     step "faults, on both buses"
     pytest -q tests/faults
     step "LibreOffice and the fleet: images are built first, which takes minutes"

@@ -1,5 +1,7 @@
 """Faults on real processes, too slow for every day: make test-full runs them."""
 
 from tests.e2e.conftest import make_hub
+from tests.support.docker import docker_instance, python_image
+from tests.support.own_engine import own_engine
 
-__all__ = ["make_hub"]
+__all__ = ["docker_instance", "make_hub", "own_engine", "python_image"]
