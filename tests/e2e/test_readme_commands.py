@@ -36,6 +36,9 @@ ELSEWHERE = {
     "pyexecutorhub sweep --dry-run        # what would be removed, and why; --json for programs": (
         "test_m46_a_dry_run_shows_what_would_go_beside_a_running_hub_and_a_sweep_removes_it_when_that_has_stopped"
     ),
+    'retry: {max: 3, backoff: "2s", max_backoff: "5m", on: [failed, timeout, runner_lost]}': (
+        "test_m8_the_readmes_retry_is_understood_for_a_program_and_for_all"
+    ),
     "services:": "test_p18_o1_folders_outside_the_project_are_mounted_into_the_runners_as_the_readme_shows",
     "pyexecutorhub token create cron --scope run     # prints the token; --days 90 for one that ends by itself": (
         "test_m29_a_token_from_the_command_line_runs_programs_survives_kill_9_and_ends_when_revoked"
