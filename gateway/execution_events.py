@@ -1,10 +1,11 @@
 """What is known of an execution as the event that told of it. Pure."""
 
-from schemas.events import AttemptEnded, AttemptEndedEvent, Ended, ExecutionEvent, OutputChunk, OutputEvent, Queued, Running
+from schemas.events import AttemptEnded, AttemptEndedEvent, Ended, ExecutionEvent, Queued, Running
 from schemas.executions import Execution
 from schemas.following import Piece
 from schemas.ids import routable_program_id
 from schemas.output import StreamSummary
+from schemas.output_events import OutputChunk, OutputEvent
 from schemas.status import Status
 
 

@@ -6,8 +6,9 @@ from bus.messages import Message
 from hub.fold import SOURCE
 from schemas.attempts import ending_event
 from schemas.catalogue import Catalogue
+from schemas.cloud_events import CONTENT_TYPE
 from schemas.commands import RetryProgram
-from schemas.events import CONTENT_TYPE, AttemptEndedEvent, Ended, ExecutionEvent
+from schemas.events import AttemptEndedEvent, Ended, ExecutionEvent
 from schemas.executions import Execution
 from schemas.ids import routable_program_id
 from schemas.reasons import Reason

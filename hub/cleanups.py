@@ -7,7 +7,8 @@ from bus.messages import Message, StreamName
 from bus.ports import Streams
 from hub.fold import SOURCE
 from hub.read_back import LIMIT_SECONDS, ReadBack
-from schemas.events import CONTENT_TYPE, Cleanup, CleanupEvent
+from schemas.cleanup_events import Cleanup, CleanupEvent
+from schemas.cloud_events import CONTENT_TYPE
 from schemas.executions import CleanedUp
 from schemas.times import utc_now
 

@@ -18,7 +18,8 @@ from bus.messages import COMMAND_LOST, EXPIRED, End, Message, StreamName
 from bus.ports import Decisions, Streams
 from gateway.errors import ViewUnavailable
 from hub.fold import SOURCE
-from schemas.events import CONTENT_TYPE, Ended, ExecutionEvent
+from schemas.cloud_events import CONTENT_TYPE
+from schemas.events import Ended, ExecutionEvent
 from schemas.executions import Execution
 from schemas.failpoints import failpoint
 from schemas.ids import routable_program_id

@@ -10,20 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from hub.log_entries import Asked, AttemptTold, Entry, Late, Progressed, Retried, Skip, Told
-from schemas.events import (
-    AttemptEnded,
-    AttemptEndedEvent,
-    Ended,
-    ExecutionEvent,
-    LateResultEvent,
-    Progress,
-    ProgressEvent,
-    Queued,
-    Running,
-)
+from schemas.events import AttemptEnded, AttemptEndedEvent, Ended, ExecutionEvent, Queued, Running
 from schemas.executions import Attempt, Execution
 from schemas.ids import routable_program_id
+from schemas.late_result_events import LateResultEvent
 from schemas.output import StreamSummary
+from schemas.progress_events import Progress, ProgressEvent
 from schemas.status import Status
 
 #: Who says that an execution is queued.

@@ -8,28 +8,21 @@ from enum import StrEnum
 
 from bus.messages import Record, Source
 from bus.topology import RETRY_KEYS
+from schemas.cleanup_events import CLEANUP_KEY, parse_cleanup
 from schemas.commands import ExecuteProgram, RetryProgram, digest_of, parse_execute, parse_retry
 from schemas.errors import MalformedCommand, MalformedEvent
 from schemas.events import (
     ATTEMPT_ENDED_KEYS,
-    CLEANUP_KEY,
-    LATE_RESULT_KEYS,
-    PROGRESS_KEYS,
     AttemptEnded,
     AttemptEndedEvent,
     Ended,
     ExecutionEvent,
-    LateResult,
-    LateResultEvent,
-    Progress,
-    ProgressEvent,
     Running,
     parse_attempt_ended,
-    parse_cleanup,
     parse_event,
-    parse_late_result,
-    parse_progress,
 )
+from schemas.late_result_events import LATE_RESULT_KEYS, LateResult, LateResultEvent, parse_late_result
+from schemas.progress_events import PROGRESS_KEYS, Progress, ProgressEvent, parse_progress
 
 
 class Skip(StrEnum):

@@ -22,7 +22,8 @@ from bus.ports import Decisions, Epochs, Leases, Streams
 from gateway.errors import ViewUnavailable
 from hub.fold import SOURCE
 from schemas.attempts import ending_event
-from schemas.events import CONTENT_TYPE, AttemptEndedEvent, Ended, ExecutionEvent
+from schemas.cloud_events import CONTENT_TYPE
+from schemas.events import AttemptEndedEvent, Ended, ExecutionEvent
 from schemas.executions import Execution
 from schemas.ids import routable_program_id
 from schemas.output import StreamSummary

@@ -10,7 +10,7 @@ from hub import rows
 from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import AFTER, BEFORE
-from schemas.events import CONTENT_TYPE
+from schemas.cloud_events import CONTENT_TYPE
 from schemas.executions import Execution, Held, Page, Queued, Remembered, Statistics, ToRetry, Wanted
 from schemas.output import Output, StreamName, StreamSummary
 from schemas.status import Status

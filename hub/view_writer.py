@@ -16,9 +16,10 @@ from hub.stats import moves
 from hub.view_schema import AFTER, BEFORE
 from schemas import output
 from schemas.errors import MalformedEvent
-from schemas.events import AttemptEnded, Ended, OutputChunk, parse_output
+from schemas.events import AttemptEnded, Ended
 from schemas.executions import CleanedUp, Execution
 from schemas.failpoints import failpoint
+from schemas.output_events import OutputChunk, parse_output
 
 #: For how long a removed execution is remembered: as long as the decision that it was started.
 TOMBSTONE_AGE = timedelta(days=CONTROL_AGE_DAYS)

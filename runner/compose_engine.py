@@ -36,8 +36,8 @@ from runner.identity import Identity
 from runner.preparation import NOBODY, Listener, Stage
 from runner.run_spec import container_name
 from schemas.catalogue import Catalogue
-from schemas.events import Phase
 from schemas.failpoints import failpoint
+from schemas.progress_events import Phase
 from schemas.reasons import Reason
 
 log = structlog.get_logger()

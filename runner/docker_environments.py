@@ -31,8 +31,8 @@ from runner.preparation import Listener, Stage
 from runner.requirements import Requirements
 from runner.run_spec import RunSpec
 from runner.shared_work import Progressing, SharedWork
-from schemas.events import Phase
 from schemas.failpoints import failpoint
+from schemas.progress_events import Phase
 
 log = structlog.get_logger()
 

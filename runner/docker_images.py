@@ -16,8 +16,8 @@ from runner.errors import CannotRun
 from runner.preparation import NOBODY, Listener, Stage
 from runner.pulls import PullProgress, image_not_found, pull_failed, pull_stalled, pull_timed_out
 from runner.shared_work import Progressing, SharedWork
-from schemas.events import Phase
 from schemas.failpoints import failpoint
+from schemas.progress_events import Phase
 from schemas.reasons import Reason
 
 log = structlog.get_logger()

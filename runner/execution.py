@@ -14,6 +14,7 @@ from bus.backoff import Backoff
 from bus.errors import Fenced
 from bus.messages import CANCELLED, End
 from runner.boot_clock import Moment
+from runner.claimed import Claimed
 from runner.container import Container
 from runner.course import Course
 from runner.endings import Ending, cancelled, interrupted_by_restart, never_ran
@@ -29,7 +30,6 @@ from runner.errors import (
     JournalError,
     NotAdoptable,
 )
-from runner.journal import Claimed
 from runner.lines import HUB, Lines
 from runner.output import Piece
 from runner.planning import find_program, make_spec

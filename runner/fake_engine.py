@@ -46,8 +46,8 @@ from runner.lines import PIP
 from runner.preparation import NOBODY, Listener, Stage
 from runner.steps import Step
 from runner.tail_buffer import TailBuffer
-from schemas.events import Phase
 from schemas.output import StreamName
+from schemas.progress_events import Phase
 from schemas.reasons import Reason
 
 _TERMINATED, _KILLED = 143, 137

@@ -1,147 +1,31 @@
 """The runner's own durable record: what it has claimed, and what it must still tell."""
 
 import asyncio
-import contextlib
 import json
 import secrets
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from bus.file_lock import FileLock
 from bus.messages import StreamName as BusStream
+from runner.claimed import Claimed, ClaimState
 from runner.course import Course
 from runner.engine import Order, Share
 from runner.errors import JournalError, JournalLocked
+from runner.journal_tables import COUNT_OUTPUT, INSERT_REPORT, SCHEMA, SELECT_CLAIM, claim_of, ending_in, read_about, row_of
+from runner.outgoing import Report, Waiting
 from runner.output import Piece
 from runner.writer_thread import WriterThread
 from schemas.commands import ExecuteProgram
-from schemas.errors import MalformedEvent
-from schemas.events import (
-    AttemptEnded,
-    AttemptEndedEvent,
-    Ended,
-    ExecutionEvent,
-    LateResultEvent,
-    OutputEvent,
-    ProgressEvent,
-    parse_attempt_ended,
-    parse_event,
-)
+from schemas.events import AttemptEnded, Ended
 from schemas.failpoints import failpoint
-from schemas.output import StreamName, StreamSummary
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS claims (
-    execution_id TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    nonce TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    command TEXT NOT NULL,
-    state TEXT NOT NULL,
-    program_id TEXT,
-    started_at TEXT,
-    stdout_bytes INTEGER NOT NULL DEFAULT 0,
-    stdout_chunks INTEGER NOT NULL DEFAULT 0,
-    stderr_bytes INTEGER NOT NULL DEFAULT 0,
-    stderr_chunks INTEGER NOT NULL DEFAULT 0,
-    course TEXT,
-    epoch TEXT,
-    PRIMARY KEY (execution_id, attempt)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS nonces (number INTEGER PRIMARY KEY AUTOINCREMENT, nonce TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS shares (
-    execution_id TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    stream TEXT NOT NULL,
-    sequence INTEGER NOT NULL,
-    shares TEXT NOT NULL,
-    PRIMARY KEY (execution_id, attempt, stream, sequence)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS outbox (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    execution_id TEXT NOT NULL,
-    stream TEXT NOT NULL,
-    key TEXT NOT NULL,
-    message_id TEXT NOT NULL,
-    body BLOB NOT NULL
-) STRICT;
-"""
-
+from schemas.output import StreamName
 
 #: Nonces of claims that are kept, the newest. More in a row than any runner loses to others.
 _MOST_NONCES = 10_000
-
-
-class ClaimState(StrEnum):
-    """How far a claimed attempt has come. Only forward."""
-
-    #: Proposed to the bus, perhaps; its container was not started.
-    CLAIMED = "claimed"
-    #: The order to start its container was about to be given: it counts as started, whatever happened to the order.
-    STARTING = "starting"
-    #: Its end is in the outbox or was told; its container may still be there.
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """One attempt that this runner has claimed, with all it needs to run it or to end it."""
-
-    execution_id: str
-    attempt: int
-    #: The journal's when it was claimed.
-    epoch: str
-    nonce: str
-    #: SHA-256 of the command's body.
-    digest: str
-    command: ExecuteProgram
-    state: ClaimState = ClaimState.CLAIMED
-    #: The canonical id, once the program was about to be started.
-    program_id: str | None = None
-    started_at: datetime | None = None
-    #: What was published of its output so far.
-    stdout: StreamSummary = field(default_factory=StreamSummary)
-    stderr: StreamSummary = field(default_factory=StreamSummary)
-    #: How far it has come, once it was about to be started.
-    course: Course | None = None
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """What names it."""
-        return self.execution_id, self.attempt
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """An event on its way to the bus."""
-
-    execution_id: str
-    stream: BusStream
-    key: str
-    message_id: str
-    body: bytes
-
-    @classmethod
-    def of(cls, event: ExecutionEvent | AttemptEndedEvent | LateResultEvent | OutputEvent | ProgressEvent) -> "Report":
-        """The report that carries this event."""
-        stream = BusStream.OUTPUT if isinstance(event, OutputEvent) else BusStream.LOG
-        return cls(event.subject, stream, event.routing_key, event.id, event.to_bytes())
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A report in the outbox."""
-
-    #: Its place: reports of one execution are told in this order.
-    number: int
-    report: Report
 
 
 class Journal:
@@ -152,7 +36,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._writer = WriterThread(path, _SCHEMA)
+        self._writer = WriterThread(path, SCHEMA)
         self._lock: FileLock | None = None
         self._epoch: str | None = None
         self._outbox_bytes = 0
@@ -184,7 +68,7 @@ class Journal:
             JournalError: it can't be used.
         """
         await asyncio.to_thread(self._open)
-        self._epoch, self._outbox_bytes = await self._writer.do(_read_about)
+        self._epoch, self._outbox_bytes = await self._writer.do(read_about)
         self.reports_waiting.set()
 
     def _open(self) -> None:
@@ -228,9 +112,9 @@ class Journal:
         )
 
         def work(db: sqlite3.Connection) -> tuple[Claimed, bool]:
-            row = db.execute(f"{_SELECT_CLAIM} WHERE execution_id = ? AND attempt = ?", claimed.key).fetchone()
+            row = db.execute(f"{SELECT_CLAIM} WHERE execution_id = ? AND attempt = ?", claimed.key).fetchone()
             if row is not None:
-                return _claimed(row), False
+                return claim_of(row), False
             db.execute(
                 "INSERT INTO claims (execution_id, attempt, epoch, nonce, digest, command, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (*claimed.key, claimed.epoch, claimed.nonce, digest, command.to_bytes().decode(), claimed.state),
@@ -245,7 +129,7 @@ class Journal:
 
     async def claims(self) -> list[Claimed]:
         """Every claim that was not forgotten, in no particular order."""
-        return await self._writer.do(lambda db: [_claimed(row) for row in db.execute(_SELECT_CLAIM)])
+        return await self._writer.do(lambda db: [claim_of(row) for row in db.execute(SELECT_CLAIM)])
 
     async def forget(self, claimed: Claimed) -> None:
         """Drop a claim: it is another's, or nothing is left of it."""
@@ -264,7 +148,7 @@ class Journal:
         """Take a new epoch in place of one that is over. What was claimed under that one, and all that is not told yet, is
         forgotten; these are to be told instead. Where it is not the journal's any more, nothing happens.
         """
-        rows = [_row(report) for report in reports]
+        rows = [row_of(report) for report in reports]
         new = str(uuid4())
 
         def work(db: sqlite3.Connection) -> None:
@@ -273,10 +157,10 @@ class Journal:
                 db.execute("DELETE FROM claims WHERE epoch = ?", (epoch,))
                 db.execute("DELETE FROM shares")
                 db.execute("DELETE FROM outbox")
-                db.executemany(_INSERT_REPORT, rows)
+                db.executemany(INSERT_REPORT, rows)
 
         await self._writer.do(work)
-        self._epoch, self._outbox_bytes = await self._writer.do(_read_about)
+        self._epoch, self._outbox_bytes = await self._writer.do(read_about)
         self.reports_waiting.set()
 
     async def is_older_than(self, nonce: str) -> bool:
@@ -320,7 +204,7 @@ class Journal:
 
     async def wrote(self, claimed: Claimed, piece: Piece, report: Report) -> None:
         """The program wrote a piece of output, which is reported."""
-        counted = (_COUNT_OUTPUT[piece.stream], (len(piece.content), *claimed.key))
+        counted = (COUNT_OUTPUT[piece.stream], (len(piece.content), *claimed.key))
         written = None
         if piece.shares:
             shares = json.dumps([[share.source, share.size_bytes] for share in piece.shares], separators=(",", ":"))
@@ -371,7 +255,7 @@ class Journal:
         bodies = await self._writer.do(
             lambda db: db.execute("SELECT body FROM outbox WHERE stream = ? ORDER BY number", (BusStream.LOG,)).fetchall()
         )
-        facts = [_ending_in(body) for (body,) in bodies]
+        facts = [ending_in(body) for (body,) in bodies]
         return [fact for fact in facts if fact is not None]
 
     async def told(self, reports: Sequence[Waiting]) -> None:
@@ -388,72 +272,15 @@ class Journal:
     async def _change(
         self, sql: str, values: Sequence[object], *reports: Report, also: tuple[str, Sequence[object]] | None = None
     ) -> None:
-        rows = [_row(report) for report in reports]
+        rows = [row_of(report) for report in reports]
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(sql, values)
             if also is not None:
                 db.execute(*also)
-            db.executemany(_INSERT_REPORT, rows)
+            db.executemany(INSERT_REPORT, rows)
 
         await self._writer.do(work)
         if reports:
             self._outbox_bytes += sum(len(report.body) for report in reports)
             self.reports_waiting.set()
-
-
-_SELECT_CLAIM = """
-SELECT execution_id, attempt, nonce, digest, command, state, program_id, started_at,
-       stdout_bytes, stdout_chunks, stderr_bytes, stderr_chunks, course, epoch
-FROM claims"""
-
-_INSERT_REPORT = "INSERT INTO outbox (execution_id, stream, key, message_id, body) VALUES (?, ?, ?, ?, ?)"
-
-_COUNT_OUTPUT = {
-    StreamName.STDOUT: "UPDATE claims SET stdout_bytes = stdout_bytes + ?, stdout_chunks = stdout_chunks + 1 "
-    "WHERE execution_id = ? AND attempt = ?",
-    StreamName.STDERR: "UPDATE claims SET stderr_bytes = stderr_bytes + ?, stderr_chunks = stderr_chunks + 1 "
-    "WHERE execution_id = ? AND attempt = ?",
-}
-
-
-def _read_about(db: sqlite3.Connection) -> tuple[str, int]:
-    # A journal of a version before.
-    for column in {"course", "epoch"} - {row[1] for row in db.execute("PRAGMA table_info(claims)")}:
-        db.execute(f"ALTER TABLE claims ADD COLUMN {column} TEXT")
-    if db.execute("INSERT OR IGNORE INTO about VALUES ('epoch', ?)", (str(uuid4()),)).rowcount:
-        db.execute("INSERT INTO about VALUES ('keeps_nonces', 'yes')")
-    (epoch,) = db.execute("SELECT value FROM about WHERE name = 'epoch'").fetchone()
-    db.execute("UPDATE claims SET epoch = ? WHERE epoch IS NULL", (epoch,))
-    (size,) = db.execute("SELECT COALESCE(SUM(LENGTH(body)), 0) FROM outbox").fetchone()
-    return epoch, size
-
-
-def _ending_in(body: bytes) -> Ended | AttemptEnded | None:
-    with contextlib.suppress(MalformedEvent):
-        fact = parse_event(body).data
-        return fact if isinstance(fact, Ended) else None
-    with contextlib.suppress(MalformedEvent):
-        return parse_attempt_ended(body).data
-    return None  # of another kind
-
-
-def _row(report: Report) -> tuple[object, ...]:
-    return report.execution_id, report.stream, report.key, report.message_id, report.body
-
-
-def _claimed(row: Sequence[Any]) -> Claimed:
-    return Claimed(
-        execution_id=row[0],
-        attempt=row[1],
-        epoch=row[13],
-        nonce=row[2],
-        digest=row[3],
-        command=ExecuteProgram.model_validate(json.loads(row[4])),
-        state=ClaimState(row[5]),
-        program_id=row[6],
-        started_at=None if row[7] is None else datetime.fromisoformat(row[7]),
-        stdout=StreamSummary(total_bytes=row[8], kept_bytes=row[8], chunks=row[9]),
-        stderr=StreamSummary(total_bytes=row[10], kept_bytes=row[10], chunks=row[11]),
-        course=None if row[12] is None else Course.model_validate_json(row[12]),
-    )

@@ -12,9 +12,10 @@ from bus.errors import BusUnavailable, Fenced
 from bus.messages import Claim, Hello, Lease
 from bus.ports import Bus
 from runner import labels
+from runner.claimed import Claimed, ClaimState
 from runner.engine import Found
 from runner.errors import Displaced, EngineUnavailable, RunnerIdTaken
-from runner.journal import Claimed, ClaimState, Report
+from runner.outgoing import Report
 from runner.reports import late_result
 from runner.run_spec import container_name
 from runner.surroundings import Surroundings

@@ -10,8 +10,9 @@ from bus.backoff import Backoff
 from bus.errors import BusUnavailable, Fenced
 from bus.messages import Message
 from bus.ports import Streams
-from runner.journal import Journal, Waiting
-from schemas.events import CONTENT_TYPE
+from runner.journal import Journal
+from runner.outgoing import Waiting
+from schemas.cloud_events import CONTENT_TYPE
 from schemas.failpoints import failpoint
 
 log = structlog.get_logger()

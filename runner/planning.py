@@ -3,11 +3,11 @@
 import asyncio
 
 from runner.actions import find_actions, read_action_requirements
+from runner.claimed import Claimed
 from runner.compose_files import locate
 from runner.compose_spec import ComposeSpec, plan_compose
 from runner.engine import Spec
 from runner.errors import CannotRun
-from runner.journal import Claimed
 from runner.ports import Catalogues
 from runner.program_files import gather
 from runner.run_spec import HostPaths, Owner, RunSpec, plan

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from schemas.events import Phase
+from schemas.progress_events import Phase
 
 
 @dataclass(frozen=True, slots=True)

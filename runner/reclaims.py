@@ -8,7 +8,8 @@ from bus.backoff import Backoff
 from bus.errors import BusUnavailable, Fenced
 from bus.messages import Claim, Decision
 from bus.ports import Decisions
-from runner.journal import Claimed, ClaimState, Journal
+from runner.claimed import Claimed, ClaimState
+from runner.journal import Journal
 
 log = structlog.get_logger()
 

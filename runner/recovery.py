@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from runner.claimed import Claimed, ClaimState
 from runner.engine import ContainerState, Engine, Found
 from runner.errors import EngineUnavailable
 from runner.execution import Execution
-from runner.journal import Claimed, ClaimState
 from runner.run_spec import container_name
 from runner.surroundings import Surroundings
 from runner.waiting import surely

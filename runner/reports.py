@@ -2,26 +2,18 @@
 
 from datetime import datetime
 
+from runner.claimed import Claimed
 from runner.endings import Ending
 from runner.identity import Identity
-from runner.journal import Claimed, Report
+from runner.outgoing import Report
 from runner.output import Piece
 from schemas.attempts import ending_event
-from schemas.events import (
-    AttemptEnded,
-    Ended,
-    ExecutionEvent,
-    LateResult,
-    LateResultEvent,
-    OutputChunk,
-    OutputEvent,
-    Phase,
-    Progress,
-    ProgressEvent,
-    Running,
-)
+from schemas.events import AttemptEnded, Ended, ExecutionEvent, Running
 from schemas.ids import routable_program_id
+from schemas.late_result_events import LateResult, LateResultEvent
 from schemas.output import StreamSummary
+from schemas.output_events import OutputChunk, OutputEvent
+from schemas.progress_events import Phase, Progress, ProgressEvent
 from schemas.retries import NEVER, Retry
 
 

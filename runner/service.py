@@ -15,13 +15,14 @@ from bus.messages import LEASE_SECONDS, LEASES_A_TTL, Claim, Decision, Source
 from bus.ports import Bus, Delivery
 from runner.answers import Answers
 from runner.cancels import Cancels
+from runner.claimed import Claimed
 from runner.engine import Engine
 from runner.engine_watch import EngineWatch
 from runner.errors import Interrupted
 from runner.execution import Execution, Fate
 from runner.free_space import FreeSpace, Room
 from runner.identity import Identity
-from runner.journal import Claimed, Journal
+from runner.journal import Journal
 from runner.membership import Membership
 from runner.outbox import Outbox
 from runner.ports import Catalogues

@@ -6,7 +6,7 @@ from runner.journal import Journal
 from runner.lines import Lines
 from runner.preparation import Stage
 from runner.reports import Reports
-from schemas.events import MAX_PROGRESS
+from schemas.progress_events import MAX_PROGRESS
 from schemas.times import utc_now
 
 

@@ -1,55 +1,25 @@
-"""Events: facts about an execution, each a CloudEvent 1.0 in structured JSON.
-
-The same bytes travel on the bus, to subscribers and in replies. See https://github.com/cloudevents/spec (version 1.0.2).
-"""
+"""Events: facts about an execution and its attempts, each a CloudEvent."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from schemas.cloud_events import MAX_INT, TYPE_PREFIX, AttemptFact, CloudEvent
 from schemas.errors import MalformedEvent
-from schemas.ids import ProgramId, is_execution_id
-from schemas.output import Encoding, StreamName, StreamSummary, decode_content, encode_content
+from schemas.ids import is_execution_id
+from schemas.output import StreamSummary
 from schemas.reasons import Category, Reason
 from schemas.status import Status
-from schemas.times import Time, microseconds
+from schemas.times import Time
 
-CONTENT_TYPE = "application/cloudevents+json"
-_TYPE_PREFIX = "io.pyexecutorhub.execution"
-CLEANUP_TYPE = "io.pyexecutorhub.cleanup.v1"
-CLEANUP_KEY = "execution.cleanup.hub"
-#: How the keys of progress begin; no status is called so.
-PROGRESS_KEYS = "execution.progress."
-#: How the keys of attempts that another one follows begin; nor is one called so.
+#: How the keys of attempts that another one follows begin; no status is called so.
 ATTEMPT_ENDED_KEYS = "execution.attempt_ended."
-#: How the keys of late results begin; nor is one called so.
-LATE_RESULT_KEYS = "execution.late_result."
-
-ExecutionId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-
-
 #: Longest text of :attr:`Ended.lines_before` and :attr:`Ended.lines_after`, in characters.
 MAX_LINES = 64 * 1024
-#: Longest :attr:`Progress.message`, in characters.
-MAX_PROGRESS = 1_000
-#: Largest number in an event: it fits every database and every language's integer.
-_MAX_INT = 2**31 - 1
 
 
-class _Fact(BaseModel):
-    # Fields that a later version adds are ignored, so that old subscribers keep working.
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    execution_id: ExecutionId
-    #: The program's canonical id.
-    program_id: ProgramId
-    #: 1 for the first try.
-    attempt: int = Field(default=1, ge=1, le=_MAX_INT)
-
-
-class Queued(_Fact):
+class Queued(AttemptFact):
     """The command is durable and waits for a runner."""
 
     status: Literal[Status.QUEUED] = Status.QUEUED
@@ -64,7 +34,7 @@ class Queued(_Fact):
         return self.retried_at or self.accepted_at
 
 
-class Running(_Fact):
+class Running(AttemptFact):
     """The program was started."""
 
     status: Literal[Status.RUNNING] = Status.RUNNING
@@ -83,7 +53,7 @@ class Running(_Fact):
         return self.started_at
 
 
-class _Ending(_Fact):
+class _Ending(AttemptFact):
     """How an attempt ended."""
 
     accepted_at: Time | None = None
@@ -95,7 +65,7 @@ class _Ending(_Fact):
     ended_at: Time
     runner_id: str | None = None
     #: The program's own exit code; 128 + n where signal n ended it; ``None`` where it was never started.
-    exit_code: int | None = Field(default=None, ge=-_MAX_INT, le=_MAX_INT)
+    exit_code: int | None = Field(default=None, ge=-MAX_INT, le=MAX_INT)
     #: Whether the kernel killed a process of the program for want of memory; the exit code is still the program's.
     oom_killed: bool = False
     reason: Reason | None = None
@@ -129,96 +99,13 @@ class AttemptEnded(_Ending):
     #: When the next attempt is due.
     retry_at: Time
     #: Attempts that there may be in all.
-    max_attempts: int = Field(ge=2, le=_MAX_INT)
-
-
-class Phase(StrEnum):
-    """What keeps a queued execution from running yet, once a runner has taken it."""
-
-    #: Its image is being fetched.
-    PULL = "pull"
-    #: What its ``requirements.txt`` asks for is being installed.
-    INSTALL = "install"
-    #: Its Compose file's images are being built.
-    BUILD = "build"
-
-
-class Progress(_Fact):
-    """How far the preparation of a queued execution has come. It changes no status."""
-
-    phase: Phase
-    #: For people: ``Pulling image python:3.11-slim``.
-    message: str = Field(max_length=MAX_PROGRESS)
-    percent: int | None = Field(default=None, ge=0, le=100)
-    #: Rises from step to step of one attempt, over restarts of its runner too.
-    happened_at: Time
-
-
-class LateResult(_Fact):
-    """What became of an attempt that had been given up with its runner. It changes nothing: the execution has ended before."""
-
-    runner_id: str
-    #: As what the program ended by itself; ``None`` where it was stopped when its runner learned that it had been given up.
-    outcome: Status | None = None
-    exit_code: int | None = Field(default=None, ge=-_MAX_INT, le=_MAX_INT)
-    #: When the runner learned of it.
-    happened_at: Time
+    max_attempts: int = Field(ge=2, le=MAX_INT)
 
 
 Fact = Annotated[Queued | Running | Ended, Field(discriminator="status")]
 
 
-class OutputChunk(_Fact):
-    """A piece of output, at most 64 KiB."""
-
-    stream: StreamName
-    #: Number of this chunk within its stream, from 0 and without gaps.
-    sequence: int = Field(ge=0, le=_MAX_INT)
-    encoding: Encoding
-    content: str
-
-    @classmethod
-    def of(cls, *, execution_id: str, program_id: str, attempt: int, stream: StreamName, sequence: int, content: bytes) -> Self:
-        """The chunk that carries these bytes."""
-        encoding, text = encode_content(content)
-        return cls(
-            execution_id=execution_id,
-            program_id=program_id,
-            attempt=attempt,
-            stream=stream,
-            sequence=sequence,
-            encoding=encoding,
-            content=text,
-        )
-
-    def content_bytes(self) -> bytes:
-        """The bytes it carries.
-
-        Raises:
-            ValueError: the content is not what its encoding says.
-        """
-        return decode_content(self.encoding, self.content)
-
-
-class _CloudEvent(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    specversion: Literal["1.0"] = "1.0"
-    id: str
-    #: Who saw the fact: ``/runner/<id>`` or ``/hub``.
-    source: str
-    type: str
-    #: The execution id.
-    subject: str
-    time: Time | None = None
-    datacontenttype: Literal["application/json"] = "application/json"
-
-    def to_bytes(self) -> bytes:
-        """The event as it travels; what is ``None`` is left out."""
-        return self.model_dump_json(exclude_none=True).encode()
-
-
-class ExecutionEvent(_CloudEvent):
+class ExecutionEvent(CloudEvent):
     """A change of status, as subscribers receive it."""
 
     data: Fact
@@ -230,7 +117,7 @@ class ExecutionEvent(_CloudEvent):
         return cls(
             id=f"{fact.execution_id}:{rank}",
             source=source,
-            type=f"{_TYPE_PREFIX}.{fact.status.value}.v1",
+            type=f"{TYPE_PREFIX}.{fact.status.value}.v1",
             subject=fact.execution_id,
             time=fact.happened_at,
             data=fact,
@@ -242,62 +129,7 @@ class ExecutionEvent(_CloudEvent):
         return f"execution.{self.data.status.value}.{self.data.program_id}"
 
 
-class Cleanup(BaseModel):
-    """Somebody asked that the records of everything finished so far be removed. Statistics stay."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    requested_at: Time
-    requested_by: str | None = Field(default=None, max_length=256)
-
-
-class CleanupEvent(_CloudEvent):
-    """A cleanup in the log, obeyed by every view at its place there."""
-
-    data: Cleanup
-
-    @classmethod
-    def of(cls, cleanup: Cleanup, *, cleanup_id: str, source: str) -> Self:
-        """The event of one cleanup; ``cleanup_id`` is a UUID of its own."""
-        return cls(
-            id=cleanup_id,
-            source=source,
-            type=CLEANUP_TYPE,
-            subject=cleanup_id,
-            time=cleanup.requested_at,
-            data=cleanup,
-        )
-
-    @property
-    def routing_key(self) -> str:
-        """The one key of cleanups; no execution's event has it, as no status is called so."""
-        return CLEANUP_KEY
-
-
-class ProgressEvent(_CloudEvent):
-    """How far a preparation has come, as subscribers receive it."""
-
-    data: Progress
-
-    @classmethod
-    def of(cls, progress: Progress, *, source: str) -> Self:
-        """The event of one step."""
-        return cls(
-            id=f"{progress.execution_id}:{progress.attempt}:progress:{microseconds(progress.happened_at)}",
-            source=source,
-            type=f"{_TYPE_PREFIX}.progress.v1",
-            subject=progress.execution_id,
-            time=progress.happened_at,
-            data=progress,
-        )
-
-    @property
-    def routing_key(self) -> str:
-        """``execution.progress.<program_id>``."""
-        return f"{PROGRESS_KEYS}{self.data.program_id}"
-
-
-class AttemptEndedEvent(_CloudEvent):
+class AttemptEndedEvent(CloudEvent):
     """An attempt that another one follows, as subscribers receive it."""
 
     data: AttemptEnded
@@ -308,7 +140,7 @@ class AttemptEndedEvent(_CloudEvent):
         return cls(
             id=f"{fact.execution_id}:{fact.attempt}:attempt_ended",
             source=source,
-            type=f"{_TYPE_PREFIX}.attempt_ended.v1",
+            type=f"{TYPE_PREFIX}.attempt_ended.v1",
             subject=fact.execution_id,
             time=fact.happened_at,
             data=fact,
@@ -320,57 +152,10 @@ class AttemptEndedEvent(_CloudEvent):
         return f"{ATTEMPT_ENDED_KEYS}{self.data.program_id}"
 
 
-class LateResultEvent(_CloudEvent):
-    """What became of an attempt after it had been given up, as subscribers receive it."""
-
-    data: LateResult
-
-    @classmethod
-    def of(cls, late: LateResult, *, source: str) -> Self:
-        """The event of one late result."""
-        return cls(
-            id=f"{late.execution_id}:{late.attempt}:late",
-            source=source,
-            type=f"{_TYPE_PREFIX}.late_result.v1",
-            subject=late.execution_id,
-            time=late.happened_at,
-            data=late,
-        )
-
-    @property
-    def routing_key(self) -> str:
-        """``execution.late_result.<program_id>``."""
-        return f"{LATE_RESULT_KEYS}{self.data.program_id}"
-
-
-class OutputEvent(_CloudEvent):
-    """A piece of output, as subscribers receive it."""
-
-    data: OutputChunk
-
-    @classmethod
-    def of(cls, chunk: OutputChunk, *, source: str) -> Self:
-        """The event of one chunk."""
-        return cls(
-            id=f"{chunk.execution_id}:{chunk.attempt}:{chunk.stream.value}:{chunk.sequence}",
-            source=source,
-            type=f"{_TYPE_PREFIX}.output.v1",
-            subject=chunk.execution_id,
-            data=chunk,
-        )
-
-    @property
-    def routing_key(self) -> str:
-        """``output.<program_id>.<execution_id>``."""
-        return f"output.{self.data.program_id}.{self.data.execution_id}"
-
-
 _EXECUTION_EVENT: TypeAdapter[ExecutionEvent] = TypeAdapter(ExecutionEvent)
-_CLEANUP_EVENT: TypeAdapter[CleanupEvent] = TypeAdapter(CleanupEvent)
-_PROGRESS_EVENT: TypeAdapter[ProgressEvent] = TypeAdapter(ProgressEvent)
+
+
 _ATTEMPT_ENDED_EVENT: TypeAdapter[AttemptEndedEvent] = TypeAdapter(AttemptEndedEvent)
-_LATE_RESULT_EVENT: TypeAdapter[LateResultEvent] = TypeAdapter(LateResultEvent)
-_OUTPUT_EVENT: TypeAdapter[OutputEvent] = TypeAdapter(OutputEvent)
 
 
 def parse_event(body: bytes) -> ExecutionEvent:
@@ -390,21 +175,6 @@ def parse_event(body: bytes) -> ExecutionEvent:
     return event
 
 
-def parse_progress(body: bytes) -> ProgressEvent:
-    """The step of a preparation in one record.
-
-    Raises:
-        MalformedEvent: it is not a CloudEvent of a preparation, or its envelope and its data disagree.
-    """
-    try:
-        event = _PROGRESS_EVENT.validate_json(body)
-    except (ValidationError, ValueError) as error:
-        raise MalformedEvent(f"the record is not a progress event: {type(error).__name__}") from error
-    if event != ProgressEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
-        raise MalformedEvent("the event's envelope and its data disagree")
-    return event
-
-
 def parse_attempt_ended(body: bytes) -> AttemptEndedEvent:
     """The end of an attempt in one record.
 
@@ -419,48 +189,4 @@ def parse_attempt_ended(body: bytes) -> AttemptEndedEvent:
         raise MalformedEvent(f"the record is not the end of an attempt: {type(error).__name__}") from error
     if event != AttemptEndedEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
         raise MalformedEvent("the event's envelope and its data disagree")
-    return event
-
-
-def parse_late_result(body: bytes) -> LateResultEvent:
-    """The late result in one record.
-
-    Raises:
-        MalformedEvent: it is not a CloudEvent of a late result, or its envelope and its data disagree.
-    """
-    try:
-        event = _LATE_RESULT_EVENT.validate_json(body)
-    except (ValidationError, ValueError) as error:
-        raise MalformedEvent(f"the record is not a late result: {type(error).__name__}") from error
-    if event != LateResultEvent.of(event.data, source=event.source) or not is_execution_id(event.subject):
-        raise MalformedEvent("the event's envelope and its data disagree")
-    return event
-
-
-def parse_cleanup(body: bytes) -> CleanupEvent:
-    """The cleanup in one record.
-
-    Raises:
-        MalformedEvent: it is not a CloudEvent of a cleanup.
-    """
-    try:
-        event = _CLEANUP_EVENT.validate_json(body)
-    except (ValidationError, ValueError) as error:
-        raise MalformedEvent(f"the record is not a cleanup: {type(error).__name__}") from error
-    if event != CleanupEvent.of(event.data, cleanup_id=event.id, source=event.source):
-        raise MalformedEvent("the cleanup's envelope and its data disagree")
-    return event
-
-
-def parse_output(body: bytes) -> OutputEvent:
-    """The chunk in one record.
-
-    Raises:
-        MalformedEvent: it is not a CloudEvent of a piece of output.
-    """
-    try:
-        event = _OUTPUT_EVENT.validate_json(body)
-        event.data.content_bytes()
-    except (ValidationError, ValueError) as error:
-        raise MalformedEvent(f"the record is not an output event: {type(error).__name__}") from error
     return event

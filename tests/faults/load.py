@@ -12,7 +12,8 @@ import aiohttp
 
 from bus.errors import BusUnavailable
 from bus.ports import Bus
-from schemas.events import PROGRESS_KEYS, Ended, parse_event
+from schemas.events import Ended, parse_event
+from schemas.progress_events import PROGRESS_KEYS
 from tests.support.api import Api
 from tests.support.hub_process import HubProcess
 

@@ -14,7 +14,7 @@ import pytest
 
 from bus import topology
 from bus.messages import LEASES_A_TTL
-from schemas.events import LATE_RESULT_KEYS
+from schemas.late_result_events import LATE_RESULT_KEYS
 from tests.e2e.conftest import HubMaker, user_of
 from tests.support.api import Api
 from tests.support.broker import OwnBroker

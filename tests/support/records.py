@@ -6,25 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from bus.messages import Message, Position, Record, Source
-from schemas.events import (
-    CONTENT_TYPE,
-    AttemptEnded,
-    AttemptEndedEvent,
-    Cleanup,
-    CleanupEvent,
-    Ended,
-    ExecutionEvent,
-    LateResult,
-    LateResultEvent,
-    OutputChunk,
-    OutputEvent,
-    Phase,
-    Progress,
-    ProgressEvent,
-    Queued,
-    Running,
-)
+from schemas.cleanup_events import Cleanup, CleanupEvent
+from schemas.cloud_events import CONTENT_TYPE
+from schemas.events import AttemptEnded, AttemptEndedEvent, Ended, ExecutionEvent, Queued, Running
+from schemas.late_result_events import LateResult, LateResultEvent
 from schemas.output import StreamName, StreamSummary
+from schemas.output_events import OutputChunk, OutputEvent
+from schemas.progress_events import Phase, Progress, ProgressEvent
 from schemas.reasons import Reason
 from schemas.status import Status
 

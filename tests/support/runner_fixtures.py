@@ -18,24 +18,13 @@ from runner.identity import Identity
 from runner.journal import Journal
 from runner.service import Runner
 from schemas.catalogue import Catalogue
-from schemas.events import (
-    ATTEMPT_ENDED_KEYS,
-    LATE_RESULT_KEYS,
-    PROGRESS_KEYS,
-    AttemptEnded,
-    Ended,
-    OutputChunk,
-    Progress,
-    Queued,
-    Running,
-    parse_attempt_ended,
-    parse_event,
-    parse_output,
-    parse_progress,
-)
+from schemas.events import ATTEMPT_ENDED_KEYS, AttemptEnded, Ended, Queued, Running, parse_attempt_ended, parse_event
 from schemas.ids import new_execution_id
+from schemas.late_result_events import LATE_RESULT_KEYS
 from schemas.output import StreamName
+from schemas.output_events import OutputChunk, parse_output
 from schemas.programs import Program, ProgramKind
+from schemas.progress_events import PROGRESS_KEYS, Progress, parse_progress
 from schemas.settings import ProgramSettings
 from tests.support.memory_bus import MemoryBus
 from tests.support.wait import eventually

@@ -12,8 +12,9 @@ from pathlib import Path
 from bus.messages import DeadReason, Message, StreamName
 from bus.ports import Bus
 from schemas.commands import MAX_COMMAND_BYTES
-from schemas.events import PROGRESS_KEYS, Ended, parse_event
+from schemas.events import Ended, parse_event
 from schemas.ids import new_execution_id
+from schemas.progress_events import PROGRESS_KEYS
 from schemas.status import Status
 from tests.integration.bus.test_dead_letters import followed, until
 from tests.support.runner_fixtures import make_hub

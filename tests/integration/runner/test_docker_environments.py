@@ -14,7 +14,8 @@ from runner.docker_engine import DockerEngine
 from runner.environment_config import REPOSITORY
 from runner.identity import Identity
 from runner.lines import HUB, PIP
-from schemas.events import Ended, Phase
+from schemas.events import Ended
+from schemas.progress_events import Phase
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 from tests.integration.runner.conftest import MakeHub

@@ -12,7 +12,8 @@ from gateway.errors import ViewUnavailable
 from hub.announcer import Announcer
 from hub.transitions import StoredTransition
 from hub.view import View
-from schemas.events import CONTENT_TYPE, parse_event
+from schemas.cloud_events import CONTENT_TYPE
+from schemas.events import parse_event
 from schemas.status import Status
 from tests.support.hub_bus import FakeAnnouncements
 from tests.support.records import NOON, asked, ended, numbered, running, told, uid

@@ -7,7 +7,7 @@ import pytest
 from bus.errors import BusUnavailable
 from bus.messages import Message, StreamName
 from hub.cleanups import Cleanups
-from schemas.events import parse_cleanup
+from schemas.cleanup_events import parse_cleanup
 from schemas.executions import CleanedUp
 from tests.support.hub_bus import FakeStreams
 

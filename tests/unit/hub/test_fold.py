@@ -15,18 +15,11 @@ from bus.messages import Record, Source
 from hub.fold import Folded, Transition, fold
 from hub.log_entries import Cleaned, Skip, understand_all
 from schemas.commands import digest_of, parse_execute
-from schemas.events import (
-    Ended,
-    ExecutionEvent,
-    LateResultEvent,
-    Progress,
-    ProgressEvent,
-    Queued,
-    Running,
-    parse_event,
-)
+from schemas.events import Ended, ExecutionEvent, Queued, Running, parse_event
 from schemas.executions import Execution
+from schemas.late_result_events import LateResultEvent
 from schemas.output import StreamSummary
+from schemas.progress_events import Progress, ProgressEvent
 from schemas.reasons import Reason
 from schemas.status import Status
 from tests.support.records import NOON, asked, ended, late, numbered, progressed, report, running, told, uid

@@ -17,7 +17,8 @@ from hub import view_queries, view_schema, view_writer
 from hub.log_entries import Skip
 from hub.rows import text_of, time_of
 from hub.view import View
-from schemas.events import CONTENT_TYPE, parse_event
+from schemas.cloud_events import CONTENT_TYPE
+from schemas.events import parse_event
 from schemas.executions import CleanedUp, Held, Statistics, Wanted
 from schemas.output import Output, StreamSummary
 from schemas.output import StreamName as ProgramStream

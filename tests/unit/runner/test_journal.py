@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from bus.messages import StreamName as BusStream
+from runner.claimed import Claimed, ClaimState
 from runner.errors import JournalClosed, JournalError, JournalLocked
-from runner.journal import Claimed, ClaimState, Journal, Report
+from runner.journal import Journal
+from runner.outgoing import Report
 from runner.output import Piece
 from runner.steps import Step
 from runner.writer_thread import WriterThread

@@ -13,7 +13,7 @@ from runner.engine import ContainerState
 from runner.errors import Displaced, RunnerIdTaken
 from runner.journal import Journal
 from schemas.commands import ExecuteProgram
-from schemas.events import LATE_RESULT_KEYS, LateResult, parse_late_result
+from schemas.late_result_events import LATE_RESULT_KEYS, LateResult, parse_late_result
 from schemas.status import Status
 from tests.support.runner_fixtures import IDENTITY, Hub
 from tests.support.wait import eventually

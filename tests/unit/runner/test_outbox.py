@@ -4,8 +4,10 @@ from contextlib import asynccontextmanager
 
 from bus.errors import Fenced
 from bus.messages import StreamName as BusStream
-from runner.journal import Claimed, Journal, Report
+from runner.claimed import Claimed
+from runner.journal import Journal
 from runner.outbox import Outbox
+from runner.outgoing import Report
 from schemas.commands import ExecuteProgram
 from schemas.ids import new_execution_id
 from tests.support.memory_bus import MemoryBus

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bus.messages import Claim
+from runner.claimed import ClaimState
 from runner.engine import NEVER, ContainerState
-from runner.journal import ClaimState
 from runner.steps import Step
 from schemas.commands import ExecuteProgram
 from schemas.ids import new_execution_id

@@ -6,7 +6,7 @@ import pytest
 
 from runner.preparation import Stage
 from runner.shared_work import Progressing, SharedWork
-from schemas.events import Phase
+from schemas.progress_events import Phase
 from tests.support.listening import Listening
 from tests.support.wait import eventually
 

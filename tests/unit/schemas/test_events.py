@@ -8,22 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import MalformedEvent
-from schemas.events import (
-    Ended,
-    ExecutionEvent,
-    OutputChunk,
-    OutputEvent,
-    Phase,
-    Progress,
-    ProgressEvent,
-    Queued,
-    Running,
-    parse_event,
-    parse_output,
-    parse_progress,
-)
+from schemas.events import Ended, ExecutionEvent, Queued, Running, parse_event
 from schemas.ids import new_execution_id
 from schemas.output import StreamName, StreamSummary
+from schemas.output_events import OutputChunk, OutputEvent, parse_output
+from schemas.progress_events import Phase, Progress, ProgressEvent, parse_progress
 from schemas.reasons import Reason
 from schemas.status import Status
 from schemas.times import utc_now
