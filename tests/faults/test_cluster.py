@@ -64,7 +64,7 @@ class Services:
             return self.load.accepted - self.heard.ended()
 
         try:
-            await eventually(missing, lambda lost: not lost, within_seconds=60)
+            await eventually(missing, lambda lost: not lost, within_seconds=150)
         except AssertionError as error:
             raise AssertionError(await asyncio.to_thread(self.cluster.queues, self.vhost)) from error
         starts = self.runner.fake.starts
@@ -72,9 +72,10 @@ class Services:
         # The name of a container is its execution's id.
         assert self.load.accepted <= starts.keys() <= self.load.accepted | self.load.unknown
         # Each event under one id. In order they are announced; but what a subscriber had in hand on a node that was lost comes
-        # to it again, and may then come behind what was queued after it: RabbitMQ gives no more.
-        heard = {execution: sorted(self.heard.events[execution].values()) for execution in self.load.accepted}
-        assert set(map(tuple, heard.values())) == {("completed", "queued", "running")}
+        # to it again, and may then come behind what was queued after it: RabbitMQ gives no more. And a command whose record
+        # the log took only after its first event is not queued any more by then.
+        heard = {tuple(sorted(self.heard.events[execution].values())) for execution in self.load.accepted}
+        assert heard <= {("completed", "queued", "running"), ("completed", "running")}
         assert {len(endings) for endings in self.heard.endings.values() if endings} == {1}
         assert self.load.slowest_seconds < 3.0
 

@@ -150,9 +150,10 @@ class Cluster:
         return name
 
     def queues(self, vhost: str) -> str:
-        """How its queues are, for people."""
+        """How its queues and consumers are, for people."""
         columns = ("name", "messages_ready", "messages_unacknowledged", "consumers", "leader", "online")
-        return self.nodes[0].control("list_queues", "-p", vhost, *columns)
+        node = self.nodes[0]
+        return node.control("list_queues", "-p", vhost, *columns) + node.control("list_consumers", "-p", vhost)
 
     def remove(self) -> None:
         """Everything, for good."""
