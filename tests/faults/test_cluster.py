@@ -15,6 +15,7 @@ import pytest
 import structlog
 
 from bus.open import make_bus
+from schemas.reasons import Reason
 from tests.e2e.conftest import HubMaker
 from tests.faults.load import Heard, Load
 from tests.support.cluster import Cluster, Node, cluster
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(300)]
 
 POOLS = frozenset({"default"})
+#: Executions at a time on the runner.
+RUNNER_SLOTS = 10
 #: Seconds until every gateway accepts again: 2 after a kill, 10 where a node has to be believed gone first, more on a machine
 #: that is busy with the tests themselves.
 ACCEPTING_AGAIN_SECONDS = 45.0
@@ -70,11 +73,17 @@ class Services:
         starts = self.runner.fake.starts
         assert max(starts.values()) == 1
         # The name of a container is its execution's id.
-        assert self.load.accepted <= starts.keys() <= self.load.accepted | self.load.unknown
+        assert starts.keys() <= self.load.accepted | self.load.unknown
+        # What was on its way to the runner over the node that was lost, RabbitMQ 3.10 may keep for a consumer that is no more:
+        # the holder then ends it, and says why. Everything else was started.
+        held = self.load.accepted - starts.keys()
+        assert {self.heard.reasons[execution] for execution in held} <= {Reason.COMMAND_LOST}
+        assert len(held) <= RUNNER_SLOTS
+        log.info("held for nobody", action="measured", commands=len(held))
         # Each event under one id. In order they are announced; but what a subscriber had in hand on a node that was lost comes
         # to it again, and may then come behind what was queued after it: RabbitMQ gives no more. And a command whose record
         # the log took only after its first event is not queued any more by then.
-        heard = {tuple(sorted(self.heard.events[execution].values())) for execution in self.load.accepted}
+        heard = {tuple(sorted(self.heard.events[execution].values())) for execution in self.load.accepted - held}
         assert heard <= {("completed", "queued", "running"), ("completed", "running")}
         assert {len(endings) for endings in self.heard.endings.values() if endings} == {1}
         assert self.load.slowest_seconds < 3.0
@@ -91,7 +100,7 @@ async def services(cluster: Cluster, make_hub: HubMaker, folder: Path) -> AsyncI
     (folder / "bus").mkdir()
     bus = make_bus(cluster.url(vhost, first=2), state_dir=folder / "bus", name="runner and subscriber")
     await bus.open(POOLS)
-    runner = make_runner_hub(folder, max_concurrent_executions=10)
+    runner = make_runner_hub(folder, max_concurrent_executions=RUNNER_SLOTS)
     runner.bus = bus  # type: ignore[assignment]
     load, heard = Load(), Heard()
     try:
