@@ -21,6 +21,7 @@ from hub.read_back import LIMIT_SECONDS, ReadBack
 from hub.state_snapshots import StateSnapshots
 from hub.token_table import MOST_TOKENS, TokenTable
 from schemas.errors import MalformedRecord
+from schemas.failpoints import failpoint
 from schemas.times import utc_now
 from schemas.tokens import (
     CREATED_KEY,
@@ -111,8 +112,10 @@ class ApiTokens:
         # What is said later must not bring back what was revoked in between: so it is what held in this very place.
         begun = SnapshotBegun(snapshot_id=snapshot_id, begun_at=self._clock())
         await self._write(SNAPSHOT_BEGUN_KEY, snapshot_id, begun.to_bytes())
+        failpoint("snapshot.begun")
         for part in self._taken:
             await self._write(SNAPSHOT_PART_KEY, f"{snapshot_id}:{part.part}", part.to_bytes())
+            failpoint("snapshot.part_written")
         _log.info("all that holds was said again", action="snapshot_taken", parts=len(self._taken), tokens=len(self._table))
         self._taken, self._lost_some = [], False
 

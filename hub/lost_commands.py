@@ -20,6 +20,7 @@ from bus.topology import COMMAND_TTL_SECONDS
 from gateway.errors import ViewUnavailable
 from hub.pool_calm import ABSENT_SECONDS, PoolCalm
 from schemas.executions import Execution, Queued
+from schemas.failpoints import failpoint
 from schemas.ids import execution_id_of
 from schemas.status import Status
 from schemas.times import steady_now
@@ -258,6 +259,7 @@ class LostCommands:
         if await self._decisions.decision_for(end.execution_id, attempt) is not None:
             return
         decision = await self._decisions.decide(end)
+        failpoint("lost_commands.proposed")
         _log.warning(
             "an execution ends that nobody will run" if decision == end else "an execution was taken after all",
             action="command_lost" if decision == end else "command_found",

@@ -25,6 +25,7 @@ from schemas.attempts import ending_event
 from schemas.cloud_events import CONTENT_TYPE
 from schemas.events import AttemptEndedEvent, Ended, ExecutionEvent
 from schemas.executions import Execution
+from schemas.failpoints import failpoint
 from schemas.ids import routable_program_id
 from schemas.output import StreamSummary
 from schemas.reasons import Reason
@@ -156,6 +157,7 @@ class LostRunners:
                 "a runner is lost", action="runner_lost", epoch=epoch.epoch, runner_id=runner_id, executions=len(known)
             )
             await self._epochs.fence(epoch.epoch)
+            failpoint("lost_runners.fenced")
         for each in known:
             if each.execution is None or each.write_at > time.monotonic():
                 continue
@@ -165,6 +167,7 @@ class LostRunners:
             event = lost_event(each.execution, each.claim, runner_id, await self._retry(each.execution))
             message = Message(id=event.id, body=event.to_bytes(), content_type=CONTENT_TYPE)
             await self._streams.append(StreamName.LOG, event.routing_key, message)
+            failpoint("lost_runners.appended")
             each.write_at = time.monotonic() + _WRITE_AGAIN_SECONDS
             _log.info(
                 "execution ended with its runner",

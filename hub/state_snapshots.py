@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from bus.messages import Position
+from schemas.failpoints import failpoint
 from schemas.tokens import SnapshotBegun, SnapshotPart
 
 _log = structlog.get_logger()
@@ -92,6 +93,8 @@ class StateSnapshots:
         aside = self._file.with_suffix(".new")
         try:
             aside.write_text(json.dumps(kept), encoding="utf-8")
+            failpoint("snapshot.place_written")
             aside.replace(self._file)
+            failpoint("snapshot.place_kept")
         except OSError as error:
             _log.warning("the next start reads more", action="state_start_not_kept", error=str(error))

@@ -166,6 +166,7 @@ class ComposeEngine:
         if taken_up.titles != known.titles:
             raise ContainerGone(f"of the services of {name} only these are left: {', '.join(taken_up.titles) or 'none'}")
         await taken_up.take_up()
+        failpoint("compose.adopted")
         self._runs[name] = taken_up
 
     async def start(self, name: str) -> None:

@@ -21,6 +21,7 @@ from runner.docker_times import moment
 from runner.engine import NO_ORDER, Exit, Frame, Order
 from runner.errors import CannotRun, ContainerGone, EngineUnavailable, Interrupted
 from runner.waiting import cancel, surely, unless
+from schemas.failpoints import failpoint
 from schemas.output import StreamName
 
 log = structlog.get_logger()
@@ -207,6 +208,7 @@ class ComposeRun:
             if member.started.is_set():
                 continue  # by an earlier life
             await self._docker.start(member.container.id)
+            failpoint("compose.service_started")
             member.started.set()
             self._watch_from_now_on(member)
         await self._check()

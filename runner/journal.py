@@ -160,6 +160,7 @@ class Journal:
                 db.executemany(INSERT_REPORT, rows)
 
         await self._writer.do(work)
+        failpoint("journal.renewed")
         self._epoch, self._outbox_bytes = await self._writer.do(read_about)
         self.reports_waiting.set()
 

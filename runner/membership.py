@@ -21,6 +21,7 @@ from runner.run_spec import container_name
 from runner.surroundings import Surroundings
 from runner.waiting import surely
 from schemas.events import AttemptEnded, Ended
+from schemas.failpoints import failpoint
 from schemas.times import utc_now
 
 log = structlog.get_logger()
@@ -142,6 +143,7 @@ class Membership:
         names = {container_name(*claimed.key) for claimed in claims}
         names |= {each.name for each in found if each.labels.get(labels.EPOCH) == epoch}
         await self._destroy(names)
+        failpoint("membership.cleared")
         # Only now: until it is written that nothing is left, the next life begins here again.
         await self._journal.renew(epoch, *await self._late_results(claims))
         self._around.standing.renewed()

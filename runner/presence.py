@@ -77,6 +77,7 @@ class Presence:
         try:
             async with asyncio.timeout(_LEAVE_SECONDS):
                 await self._keep(self.lease(leaves=True))
+                failpoint("lease.left")
         except TimeoutError:
             log.info("left without a goodbye", action="leave_failed")
 

@@ -17,6 +17,7 @@ from bus.errors import BusUnavailable
 from runner import labels
 from runner.belongings import Belonging, Kind
 from runner.errors import EngineUnavailable
+from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
 
@@ -129,6 +130,7 @@ async def remove(engine: Belongings, stray: Stray) -> bool:
     except EngineUnavailable as error:
         log.warning("not removed yet", action="stray_not_removed", error=str(error), **_described(stray))
         return False
+    failpoint("sweeper.removed")
     log.warning("removed what nobody owns", action="stray_removed", **_described(stray))
     return True
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tests.faults import failpoint_losses as losses
 from tests.faults import failpoint_scenes as scenes
 from tests.faults.failpoint_scenes import Death, Scene
 
@@ -106,12 +107,23 @@ CASES = [
     # It is asked to stop.
     _runner("runner.stopped_taking", scene=scenes.is_told_to_drain),
     _runner("runner.let_go", scene=scenes.is_told_to_drain),
+    _runner("lease.left", scene=scenes.is_told_to_drain),
+    # It is given up while it is frozen, and starts over.
+    _runner("membership.cleared", scene=losses.is_frozen_past_its_lease),
+    _runner("journal.renewed", scene=losses.is_frozen_past_its_lease),
+    _runner("membership.cleared", "membership.cleared", "journal.renewed", scene=losses.is_frozen_past_its_lease),
+    # It sweeps: a container first, then a network, then a volume.
+    *(_runner(f"sweeper.removed:{nth}", scene=losses.sweeps) for nth in (1, 2, 3)),
     # Compose programs.
     _runner("compose.built", scene=scenes.runs_with_compose),
     _runner("compose.created", scene=scenes.runs_with_compose),
     _runner("docker.started:2", scene=scenes.runs_with_compose),
     _runner("docker.removed", scene=scenes.runs_with_compose),
-    _runner("docker.started", "compose.container_removed", scene=scenes.runs_with_compose),
+    _runner("compose.service_started", scene=scenes.runs_with_compose),
+    _runner("compose.service_started:2", scene=scenes.runs_with_compose),
+    _runner("compose.service_started", "compose.adopted", scene=scenes.runs_with_compose),
+    _runner("docker.started", "compose.adopted", "compose.service_started", "journal.ended", scene=scenes.runs_with_compose),
+    _runner("journal.ended", "compose.container_removed", scene=scenes.runs_with_compose),
     _runner("compose.network_removed", scene=scenes.runs_with_compose),
     _runner("compose.volume_removed", scene=scenes.runs_with_compose),
     # The gateway.
@@ -136,6 +148,16 @@ CASES = [
     _gateway("retrier.queued", scene=scenes.is_tried_again),
     _gateway("retrier.queued:2", scene=scenes.is_tried_again),
     _gateway("ender.appended", scene=scenes.is_cancelled_before_anybody_takes_it),
+    _gateway("lost_runners.fenced", scene=losses.loses_a_runner),
+    _gateway("lost_runners.appended", scene=losses.loses_a_runner),
+    _gateway("lost_runners.fenced", "lost_runners.appended", scene=losses.loses_a_runner),
+    _gateway("lost_commands.proposed", scene=losses.expires),
+    _gateway("ender.appended", scene=losses.expires),
+    _gateway("snapshot.begun", scene=losses.says_its_tokens_again),
+    _gateway("snapshot.part_written", scene=losses.says_its_tokens_again),
+    _gateway("snapshot.part_written:2", scene=losses.says_its_tokens_again),
+    _gateway("snapshot.place_written:2", scene=losses.says_its_tokens_again),
+    _gateway("snapshot.place_kept:2", scene=losses.says_its_tokens_again),
     # All in one process.
     *(_both(f"embedded.committing:{nth}") for nth in (3, 6)),
     *(_both(f"embedded.committed:{nth}") for nth in (2, 5)),
