@@ -69,6 +69,7 @@ class Membership:
                 await self._start_over(epoch)
             else:
                 await self._journal.settle(self._runner_id)
+                failpoint("membership.entered")
                 return
 
     async def run(self) -> None:

@@ -108,6 +108,9 @@ CASES = [
     _runner("runner.stopped_taking", scene=scenes.is_told_to_drain),
     _runner("runner.let_go", scene=scenes.is_told_to_drain),
     _runner("lease.left", scene=scenes.is_told_to_drain),
+    # It comes back, and says hello.
+    _runner("membership.entered"),
+    _runner("journal.wrote:2", "membership.entered", "membership.entered", scene=scenes.runs_slowly),
     # It is given up while it is frozen, and starts over.
     _runner("membership.cleared", scene=losses.is_frozen_past_its_lease),
     _runner("journal.renewed", scene=losses.is_frozen_past_its_lease),
@@ -170,4 +173,6 @@ CASES = [
     _both("outbox.appended"),
     _both("journal.told"),
     _both("view.committed:2"),
+    _both("membership.entered"),
+    _both("sweeper.removed:2", scene=losses.sweeps),
 ]
