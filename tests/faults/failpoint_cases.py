@@ -114,6 +114,8 @@ CASES = [
     # It is given up while it is frozen, and starts over.
     _runner("membership.cleared", scene=losses.is_frozen_past_its_lease),
     _runner("journal.renewed", scene=losses.is_frozen_past_its_lease),
+    _runner("membership.cleared", scene=losses.loses_an_attempt),
+    _runner("journal.renewed", scene=losses.loses_an_attempt),
     _runner("membership.cleared", "membership.cleared", "journal.renewed", scene=losses.is_frozen_past_its_lease),
     # It sweeps: a container first, then a network, then a volume.
     *(_runner(f"sweeper.removed:{nth}", scene=losses.sweeps) for nth in (1, 2, 3)),
@@ -154,6 +156,8 @@ CASES = [
     _gateway("lost_runners.fenced", scene=losses.loses_a_runner),
     _gateway("lost_runners.appended", scene=losses.loses_a_runner),
     _gateway("lost_runners.fenced", "lost_runners.appended", scene=losses.loses_a_runner),
+    _gateway("lost_runners.appended", scene=losses.loses_an_attempt),
+    _gateway("lost_runners.appended", "retrier.queued", scene=losses.loses_an_attempt),
     _gateway("lost_commands.proposed", scene=losses.expires),
     _gateway("ender.appended", scene=losses.expires),
     _gateway("snapshot.begun", scene=losses.says_its_tokens_again),

@@ -41,6 +41,16 @@ starts = open("/workspace/starts").read().split().count(name)
 print("at last" if starts == 3 else "not yet")
 raise SystemExit(starts < 3)
 """
+#: Does not end by itself, but for its second start.
+AT_FIRST_LASTS = """
+import os, time
+name = os.environ["EXECUTION_ID"]
+with open("/workspace/starts", "a") as starts:
+    starts.write(name + "\\n")
+if open("/workspace/starts").read().split().count(name) == 1:
+    time.sleep(600)
+print("at last")
+"""
 STUBBORN = """
 import os, signal, time
 with open("/workspace/starts", "a") as starts:
@@ -83,6 +93,7 @@ class FailpointHub:
         self.gateway.write_program("again", AGAIN, retry={"max": 2, "backoff": "100ms", "max_backoff": "100ms"})
         self.gateway.write_program("stubborn", STUBBORN, timeout_seconds=1, stop_grace_seconds=1)
         self.gateway.write_program("lasts", STUBBORN, timeout_seconds=600, stop_grace_seconds=1)
+        self.gateway.write_program("at_first_lasts", AT_FIRST_LASTS, retry={"max": 1, "backoff": "100ms", "on": "runner_lost"})
         self.gateway.edit(lambda config: config.update(settings=SETTINGS))
 
     @property

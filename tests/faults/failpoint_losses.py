@@ -93,6 +93,33 @@ async def loses_a_runner(hub: FailpointHub, death: Death) -> None:
         await _is_lost(hub, execution_id)
 
 
+async def loses_an_attempt(hub: FailpointHub, death: Death) -> None:
+    """A runner is given up with a program that is tried again then: it is killed, or frozen where it is to die upon waking."""
+    file = hub.folder / "scripts" / "at_first_lasts" / "starts"
+
+    async def starts(execution_id: str) -> int:
+        return file.read_text(encoding="ascii").split().count(execution_id) if file.exists() else 0
+
+    async def lose() -> str:
+        execution_id = await hub.submit("at_first_lasts", str(uuid4()))
+        await eventually(lambda: starts(execution_id), within_seconds=LIMIT_SECONDS)
+        await hub.is_running(execution_id)
+        if death.victim == "runner":
+            hub.runner.send_signal("runner", signal.SIGSTOP)
+        else:
+            hub.kill(hub.runner)
+        await eventually(lambda: hub.record(execution_id), lambda record: record["attempt"] == 2, within_seconds=LIMIT_SECONDS)
+        hub.runner.send_signal("runner", signal.SIGCONT)
+        return execution_id
+
+    async with _surroundings(hub, **QUICK_LEASES):
+        execution_id = await around(hub, death, lose)
+        await hub.have(hub.runner)
+        record = await hub.is_whole(execution_id, "at_first_lasts", starts=2)
+        assert (record["status"], record["attempt"], record["output"]) == ("completed", 2, "at last\n"), record
+        assert [attempt["reason"] for attempt in record["attempts"]] == ["runner_lost"], record
+
+
 def _impatient(hub: FailpointHub) -> AbstractAsyncContextManager[None]:
     (hub.folder / "sitecustomize.py").write_text(IMPATIENT, encoding="utf-8")
     return _surroundings(hub, PYTHONPATH=f"{hub.folder}:{ROOT}")
