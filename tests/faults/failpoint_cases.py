@@ -117,6 +117,8 @@ CASES = [
     _runner("membership.cleared", scene=losses.loses_an_attempt),
     _runner("journal.renewed", scene=losses.loses_an_attempt),
     _runner("membership.cleared", "membership.cleared", "journal.renewed", scene=losses.is_frozen_past_its_lease),
+    _runner("docker.removed", "compose.container_removed", "membership.cleared", scene=losses.is_frozen_with_compose),
+    _runner("compose.volume_removed", scene=losses.is_frozen_with_compose),
     # It sweeps: a container first, then a network, then a volume.
     *(_runner(f"sweeper.removed:{nth}", scene=losses.sweeps) for nth in (1, 2, 3)),
     # Compose programs.

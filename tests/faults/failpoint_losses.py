@@ -13,6 +13,7 @@ from bus import topology
 from runner import labels
 from tests.faults.failpoint_hub import LIMIT_SECONDS, FailpointHub
 from tests.faults.failpoint_scenes import Death, around, publish_command
+from tests.support.compose import nothing_left_of
 from tests.support.docker import docker
 from tests.support.hub_process import ROOT
 from tests.support.wait import eventually
@@ -73,6 +74,40 @@ async def is_frozen_past_its_lease(hub: FailpointHub, death: Death) -> None:
         await _is_lost(hub, execution_id)
         late = {body for key, body in hub.heard[execution_id] if key.startswith("execution.late_result.")}
         assert len(late) == 1, late
+
+
+STACK = {
+    "services": {
+        "app": {"image": "pyexecutorhub-debian:bookworm", "command": "sleep 600", "depends_on": ["database"]},
+        "database": {"image": "pyexecutorhub-debian:bookworm", "command": "sleep 600", "volumes": ["data:/data"]},
+    },
+    "volumes": {"data": {}},
+}
+
+
+async def is_frozen_with_compose(hub: FailpointHub, death: Death) -> None:
+    """The runner is frozen with a Compose program, is given up, and dies while it clears that away."""
+    file = "docker-compose.yml"
+    await hub.add_program("lasting", json.dumps(STACK), file=file, path_docker_compose_run=file, stop_grace_seconds=0.1)
+
+    async def running() -> int:
+        return len(await asyncio.to_thread(hub.runner.containers, "running"))
+
+    async def freeze() -> str:
+        execution_id = await hub.submit("lasting", str(uuid4()))
+        await eventually(running, lambda count: count == 2, within_seconds=LIMIT_SECONDS)
+        await hub.is_running(execution_id)
+        hub.runner.send_signal("runner", signal.SIGSTOP)
+        await _is_lost(hub, execution_id)
+        assert await running() == 2
+        hub.runner.send_signal("runner", signal.SIGCONT)
+        return execution_id
+
+    async with _surroundings(hub, **QUICK_LEASES):
+        execution_id = await around(hub, death, freeze)
+        await hub.is_whole(execution_id, "lasting", starts=0)
+        await _is_lost(hub, execution_id)
+        await nothing_left_of(execution_id)
 
 
 async def loses_a_runner(hub: FailpointHub, death: Death) -> None:
