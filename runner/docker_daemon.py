@@ -1,7 +1,9 @@
 """Which life of Docker's daemon this is, asked over a new connection each time. See runner.daemon_lives for why."""
 
 import asyncio
-from collections.abc import Mapping
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,6 +15,8 @@ from runner.daemon_lives import ContainerLife, DaemonLife, DaemonLives
 from runner.errors import EngineUnavailable
 
 _LOOK_SECONDS = 10.0
+#: Events that every version of Docker keeps at least; newer ones keep four times as many.
+_EVENTS_KEPT = 64
 #: A network that the daemon makes anew at each start, unless containers that have outlived the one before are still on it.
 _MADE_AT_THE_START = "bridge"
 
@@ -34,15 +38,8 @@ class DockerDaemon:
         Raises:
             EngineUnavailable: it takes none, or does not answer in time.
         """
-        try:
-            async with asyncio.timeout(_LOOK_SECONDS):
-                seen = await self._look()
-        except TimeoutError as error:
-            self._current = None
-            raise EngineUnavailable(f"Docker did not answer within {_LOOK_SECONDS} s (a new connection)") from error
-        except (aiohttp.ClientError, OSError) as error:
-            self._current = None
-            raise EngineUnavailable(f"Docker takes no new connection: {error or type(error).__name__}") from error
+        async with self._asking():
+            seen = await self._look()
         self._current = seen
         if seen is not None:
             self._lives.see(seen)
@@ -59,8 +56,49 @@ class DockerDaemon:
             return False
         return self._lives.may_have_ended(ContainerLife(started_at, finished_at, state["ExitCode"]))
 
+    async def has_made(self, container: Mapping[str, Any]) -> bool:
+        """Whether this life of the daemon made a container, so that it knows of all that was done with it.
+
+        One that died while it started a container was seen to leave the program running, and the next one to call the
+        container created: started again, it ran twice.
+
+        Raises:
+            EngineUnavailable: it is away, or does not answer in time.
+        """
+        await self.see()
+        made_at = _time(container["Created"])
+        if self._current is not None and made_at is not None and made_at < self._current.started_at:
+            return False
+        return await self._may_remember(container["Id"])
+
+    async def _may_remember(self, container_id: str) -> bool:
+        async with self._asking(), self._session() as session:
+            async with session.get("/_ping") as answer:
+                now = int(parsedate_to_datetime(answer.headers["Date"]).timestamp())
+            async with session.get("/events", params={"since": "1", "until": str(now)}) as answer:
+                if answer.status != 200:
+                    return True
+                events = [json.loads(line) for line in (await answer.read()).splitlines()]
+        # It keeps so many: one that is full may have forgotten.
+        return len(events) >= _EVENTS_KEPT or any(event.get("Actor", {}).get("ID") == container_id for event in events)
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession("http://localhost", connector=aiohttp.UnixConnector(self._socket_path))
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                yield
+        except TimeoutError as error:
+            self._current = None
+            raise EngineUnavailable(f"Docker did not answer within {_LOOK_SECONDS} s (a new connection)") from error
+        except (aiohttp.ClientError, OSError) as error:
+            self._current = None
+            raise EngineUnavailable(f"Docker takes no new connection: {error or type(error).__name__}") from error
+
     async def _look(self) -> DaemonLife | None:
-        async with aiohttp.ClientSession("http://localhost", connector=aiohttp.UnixConnector(self._socket_path)) as session:
+        async with self._session() as session:
             async with session.get(f"/networks/{_MADE_AT_THE_START}") as answer:
                 if answer.status != 200:
                     return None

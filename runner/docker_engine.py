@@ -1,6 +1,7 @@
 """The engine that is Docker, over its API. See runner.engine for the contract."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -47,6 +48,8 @@ from schemas.reasons import Reason
 
 log = structlog.get_logger()
 
+#: Seconds in which a daemon that went away during a start must be back, for the program not to be given up.
+_LOST_START_SECONDS = 60.0
 #: Seconds that Docker may take to create, start or remove a container: many at once wait for each other inside Docker.
 _HEAVY_CALL_SECONDS = 120.0
 _PING_SECONDS = 5.0
@@ -71,6 +74,8 @@ class _Run:
     #: Whether the connection broke, so that the attached stream may lack its end.
     connection_lost: bool = False
     stopped: bool = False
+    #: Whether Docker was asked for a start that it may still carry out.
+    start_asked: bool = False
     #: Whether what an earlier process has started is still to be read, and that from Docker's log: all of it in one piece.
     adopted: bool = False
     #: Whether it has several steps, and is told at each start which one is meant.
@@ -175,16 +180,26 @@ class DockerEngine:
         run = self._prepared(name)
         if step is not Step.PROGRAM and not run.takes_orders:
             raise OutOfOrder(f"container {name} can run no actions")
-        run.stopped = False
+        run.stopped = run.start_asked = False
         run.connection_lost = run.adopted
+        told = order(step, exit_code) if run.takes_orders else None
         try:
-            await run.output.attach(with_stdin=run.takes_orders)
+            await self._attach_and_start(name, run, told)
+        except EngineUnavailable:
+            # What was told went to a daemon that may be gone, and an earlier step's output stands before this one's in the log.
+            if run.takes_orders or not await self._was_started_after_all(name, run):
+                raise
+
+    async def _attach_and_start(self, name: str, run: _Run, told: bytes | None) -> None:
+        try:
+            await run.output.attach(with_stdin=told is not None)
             failpoint("docker.attached")
-            if run.takes_orders:
+            if told is not None:
                 # Before the start: Docker keeps it for the container, so that none ever runs without its order, even where this
                 # process is killed in between.
-                await run.output.tell(order(step, exit_code))
+                await run.output.tell(told)
                 failpoint("docker.ordered")
+            run.start_asked = True
             async with self._connection.call("starting a container", _HEAVY_CALL_SECONDS) as docker:
                 await docker.containers.container(name).start()
                 failpoint("docker.started")
@@ -193,6 +208,32 @@ class DockerEngine:
                 await run.output.close()
         except DockerError as error:
             raise CannotRun(Reason.START_FAILED, f"The container could not be started: {error.message}") from error
+
+    async def _was_started_after_all(self, name: str, run: _Run) -> bool:
+        """What became of a start that was cut off. It is asked for again only where it never was."""
+        backoff = Backoff()
+        give_up_at = time.monotonic() + _LOST_START_SECONDS
+        while time.monotonic() < give_up_at:
+            try:
+                container = await self._inspect(name)
+                if state_of(container["State"]["Status"]) is not ContainerState.CREATED:
+                    run.connection_lost = run.adopted = True  # all that it writes is in Docker's log
+                    await run.output.close()
+                    return True
+                if run.start_asked:
+                    if await self._daemon.has_made(container):
+                        return False
+                    raise CannotRun(
+                        Reason.DOCKER_RESTARTED, "Docker was restarted while it started the program, which may have begun."
+                    )
+                await self._attach_and_start(name, run, None)
+                return True
+            except EngineUnavailable as error:
+                log.warning("not known whether a program was started", action="engine_lost", container=name, error=str(error))
+                await backoff.pause()
+            except ContainerGone:
+                return False
+        return False
 
     async def adopt(self, name: str, plan: str | None = None, order: Order = NO_ORDER) -> None:  # noqa: ARG002
         """See :meth:`runner.engine.Engine.adopt`. Of one container, Docker knows all there is to know."""
@@ -329,6 +370,13 @@ class DockerEngine:
                 raise EngineUnavailable(f"container {name} can't be removed now: {error.message}") from error
         if (run := self._runs.pop(name, None)) is not None:
             await run.output.close()
+
+    async def knows_all_starts(self, name: str) -> bool:
+        """See :meth:`runner.engine.Engine.knows_all_starts`."""
+        try:
+            return await self._daemon.has_made(await self._inspect(name))
+        except ContainerGone:
+            return True
 
     async def find(self, name: str) -> Found | None:
         """See :meth:`runner.engine.Engine.find`."""

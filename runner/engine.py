@@ -244,6 +244,13 @@ class Engine(Protocol):
             EngineUnavailable: not known.
         """
 
+    async def knows_all_starts(self, name: str) -> bool:
+        """Whether :meth:`find` tells of every start that was ever asked for; not so where the engine was restarted since.
+
+        Raises:
+            EngineUnavailable: not known.
+        """
+
     async def list_ours(self) -> list[Found]:
         """Every container that this runner has made and that is still there, those of its earlier lives included.
 

@@ -88,6 +88,10 @@ class Engines:
             found = await self._compose.find(name)
         return found
 
+    async def knows_all_starts(self, name: str) -> bool:
+        """See :meth:`runner.engine.Engine.knows_all_starts`."""
+        return self._by_compose.get(name) is True or await self._docker.knows_all_starts(name)
+
     async def list_ours(self) -> list[Found]:
         """See :meth:`runner.engine.Engine.list_ours`."""
         containers = [found for found in await self._docker.list_ours() if not _is_of_a_project(found)]

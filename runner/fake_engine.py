@@ -123,6 +123,8 @@ class FakeEngine:
         self.root: Path | None = None
         #: Containers of whose output it may have dropped the beginning.
         self.forgetful: set[str] = set()
+        #: Containers that may have been started by an engine that was restarted since, and does not know of it.
+        self.unsure: set[str] = set()
         #: How often each container was started.
         self.starts: Counter[str] = Counter()
         #: What each container's ``act_after`` was told.
@@ -317,6 +319,11 @@ class FakeEngine:
         self._answer()
         container = self._containers.get(name)
         return None if container is None else container.found
+
+    async def knows_all_starts(self, name: str) -> bool:
+        """See the contract."""
+        self._answer()
+        return name not in self.unsure
 
     async def list_ours(self) -> list[Found]:
         """See the contract."""

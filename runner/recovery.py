@@ -36,7 +36,7 @@ async def find_leftovers(around: Surroundings, is_strange: Callable[[Found], Awa
     claims = {container_name(*claimed.key): claimed for claimed in await around.journal.claims()}
     containers = {found.name: found for found in await _find_ours(around.engine) if not await is_strange(found)}
     ended = {name for name, claimed in claims.items() if claimed.state is ClaimState.ENDED}
-    started = {name for name in claims.keys() - ended if _was_started(claims[name], containers.get(name))}
+    started = {name for name in claims.keys() - ended if await _may_have_run(claims[name], containers.get(name), around.engine)}
     if claims:
         log.info(
             "earlier life found",
@@ -56,11 +56,17 @@ async def find_leftovers(around: Surroundings, is_strange: Callable[[Found], Awa
     ]
 
 
-def _was_started(claimed: Claimed, container: Found | None) -> bool:
+async def _may_have_run(claimed: Claimed, container: Found | None, engine: Engine) -> bool:
     """Whether a claim of an earlier life may have run. The order to start it is in the journal before it was given."""
     if claimed.state is ClaimState.CLAIMED:
         return False
-    return container is None or container.state is not ContainerState.CREATED
+    if container is None or container.state is not ContainerState.CREATED:
+        return True
+
+    def delayed(error: EngineUnavailable) -> None:
+        log.warning("not known whether it was started", action="engine_away", container=container.name, error=str(error))
+
+    return not await surely(lambda: engine.knows_all_starts(container.name), delayed)
 
 
 async def _find_ours(engine: Engine) -> list[Found]:

@@ -17,6 +17,7 @@ from runner.parting import Part, after
 from runner.steps import Step
 from runner.waiting import surely
 from schemas.output import StreamName, StreamSummary
+from schemas.reasons import Reason
 
 T = TypeVar("T")
 
@@ -145,6 +146,10 @@ class StepByStep:
             begun = taken_up
             await self._surely(lambda: self._engine.adopt(self._container.name, self._course.plan, self._order))
             if await self._is_still_to_be_started(begun):
+                if not await self._surely(lambda: self._engine.knows_all_starts(self._container.name)):
+                    raise CannotRun(
+                        Reason.DOCKER_RESTARTED, "Docker was restarted as the program was to be started: it may have begun."
+                    )
                 await self._start(step, exit_code)
         await self._witness.started()
         if begun.interruption is not None:

@@ -1,13 +1,16 @@
 """Docker's daemon dies, is stopped and comes back under programs, on an engine of our own."""
 
 import asyncio
+import json
 import textwrap
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runner.docker_daemon import DockerDaemon
 from runner.docker_engine import DockerEngine
 from runner.identity import Identity
 from schemas.events import Ended
@@ -55,7 +58,14 @@ LASTS = """
     print("begun", flush=True)
     time.sleep(600)
 """
-PROGRAMS = {"writes": WRITES, "ends": ENDS, "lasts": LASTS}
+#: Leaves a line for its start, and ends soon.
+SHORT = """
+    import os, time
+    with open("/workspace/starts", "a") as starts:
+        starts.write(os.environ["EXECUTION_ID"] + "\\n")
+    time.sleep(0.3)
+"""
+PROGRAMS = {"writes": WRITES, "ends": ENDS, "lasts": LASTS, "short": SHORT}
 
 
 class Around(Hub):
@@ -184,3 +194,59 @@ async def test_fault14_fault35_a_runner_that_was_away_too_is_not_misled(
             assert (ended.status, ended.reason) == (Status.FAILED, Reason.DOCKER_RESTARTED)
             assert ended.stdout.content == "begun\n"
     assert sorted((around.folder("lasts") / "starts").read_text().split()) == sorted(lasting)
+
+
+@pytest.mark.parametrize("live_restore", [False, True])
+async def test_fault13_fault14_t5_a_daemon_killed_while_containers_are_made_started_and_removed_starts_nothing_twice(
+    own_engine: OwnEngine, around: Around, live_restore: bool
+) -> None:
+    await restarted(own_engine, live_restore=live_restore)
+    submitted: list[str] = []
+    async with around.runner() as runner:
+
+        async def submit() -> None:
+            while True:
+                submitted.append(await around.submit("short"))
+                await asyncio.sleep(0.2)
+
+        async def answers() -> bool:
+            return runner.problem is None
+
+        submitting = asyncio.create_task(submit())
+        for round_ in range(4):
+            await asyncio.sleep(1.5 + 0.4 * round_)  # how far the next ones have come when it is killed
+            await in_thread(own_engine.end, "KILL")
+            await in_thread(own_engine.start)
+            await eventually(answers)
+        submitting.cancel()
+        endings = dict(zip(submitted, await around.endings(*submitted), strict=True))
+
+        async def left() -> list[str]:
+            return (await asyncio.to_thread(own_engine.docker, "ps", "--all", "--quiet")).split()
+
+        await eventually(left, lambda names: names == [], within_seconds=30)
+    starts = Counter((around.folder("short") / "starts").read_text().split())
+    assert set(starts.values()) == {1}
+    assert {(ended.status, ended.reason) for ended in endings.values()} <= {
+        (Status.COMPLETED, None),
+        # What was being started when it died: with live-restore too.
+        (Status.FAILED, Reason.DOCKER_RESTARTED),
+    }
+    assert {name for name, ended in endings.items() if ended.status is Status.COMPLETED} <= set(starts)
+    assert sum(ended.status is Status.COMPLETED for ended in endings.values()) > len(endings) / 2
+
+
+@pytest.mark.parametrize("live_restore", [False, True])
+async def test_fault14_t5_a_daemon_that_was_restarted_is_not_taken_for_the_one_that_made_a_container(
+    own_engine: OwnEngine, python_image: str, live_restore: bool
+) -> None:
+    await restarted(own_engine, live_restore=live_restore)
+    daemon = DockerDaemon(str(own_engine.socket))
+    # What runs on keeps the network, by which the lives of the daemon are told apart else.
+    running = own_engine.docker("run", "--detach", python_image, "sleep", "60")
+    made = own_engine.docker("create", python_image, "true")
+    (container,) = json.loads(own_engine.docker("inspect", made))
+    assert await daemon.has_made(container)
+    await in_thread(own_engine.restart, "KILL")
+    assert not await daemon.has_made(container)
+    own_engine.docker("rm", "--force", running, made)

@@ -107,7 +107,7 @@ class OwnEngine:
     def power_on(self) -> None:
         """Boot, after :meth:`lose_power`, and wait until dockerd answers."""
         docker("start", self.name)
-        self.start()
+        self.start_if_down()
 
     def docker(self, *arguments: str, check: bool = True) -> str:
         """What the docker command line prints, on this engine."""

@@ -1,9 +1,12 @@
 """The engine is restarted under programs: what they are told to have done."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from runner.fake_engine import FakeEngine
+from runner.steps import Step
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 from tests.support.runner_fixtures import make_hub, make_program
@@ -56,3 +59,33 @@ async def test_fault14_m8_what_a_restart_ended_is_tried_again_where_lost_runners
             return [attempt.reason for attempt in hub.attempts_ended(execution_id)]
 
         assert await eventually(attempts) == [Reason.DOCKER_RESTARTED]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_fault14_t5_what_an_engine_that_was_restarted_may_have_begun_is_not_started_again(
+    tmp_path: Path, is_known: bool
+) -> None:
+    """The runner was killed around the start, and the engine too: a container that looks unstarted proves nothing."""
+
+    class Dying(FakeEngine):
+        dies = True
+
+        async def start(self, name: str, step: Step = Step.PROGRAM, *, exit_code: int = 0) -> None:
+            if self.dies:
+                starting.set()
+                await asyncio.Event().wait()
+            await super().start(name, step, exit_code=exit_code)
+
+    engine = Dying()
+    starting = asyncio.Event()
+    hub = make_hub(tmp_path, engine=engine)
+    async with hub.crashing_runner():
+        execution_id = await hub.submit(stdout="ran")
+        await asyncio.wait_for(starting.wait(), 10)
+    engine.dies = False
+    if not is_known:
+        engine.unsure.add(execution_id)
+    async with hub.runner():
+        ended = await hub.ended(execution_id)
+    wanted = (Status.COMPLETED, None, 1) if is_known else (Status.FAILED, Reason.DOCKER_RESTARTED, 0)
+    assert (ended.status, ended.reason, engine.starts[execution_id]) == wanted
