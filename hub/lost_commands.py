@@ -1,4 +1,7 @@
-"""Proposes the end of executions that no runner will ever take: their command expired, or is gone.
+"""Sees to executions that no runner will ever take: their command expired, or is gone.
+
+What is gone from its queue is published once more, for RabbitMQ may lose sight of what was on its way over a node that died.
+The end of what is gone again is proposed.
 
 Every accepted id ends. An end that was decided stands for ever, so a false one is worse than a late one: each is a proposal in
 the order in which runners claim too, and whoever has claimed the execution has it.
@@ -6,7 +9,7 @@ the order in which runners claim too, and whoever has claimed the execution has 
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -19,6 +22,7 @@ from bus.ports import Commands, DeadLetters, Decisions, Leases, Streams
 from bus.topology import COMMAND_TTL_SECONDS
 from gateway.errors import ViewUnavailable
 from hub.pool_calm import ABSENT_SECONDS, PoolCalm
+from hub.republishing import same_command
 from schemas.executions import Execution, Queued
 from schemas.failpoints import failpoint
 from schemas.ids import execution_id_of
@@ -42,6 +46,8 @@ GAP_SECONDS = 120.0
 #: Executions, and dead letters, that are looked at together; and proposals that are made at the same time.
 _PAGE = 500
 _AT_ONCE = 50
+#: Executions of a pool whose command was published again and not seen since; above it the others have to wait.
+MOST_AGAIN = 10_000
 #: Dead letters that may be ahead of the view at the same time; the others end when they are old.
 _MOST_AHEAD = 10_000
 
@@ -89,8 +95,11 @@ class LostCommands:
         lost_seconds: float = LOST_SECONDS,
         absent_seconds: float = ABSENT_SECONDS,
         gap_seconds: float = GAP_SECONDS,
+        most_again: int = MOST_AGAIN,
     ) -> None:
-        """``clock`` is the one by which the view says when it saw something first."""
+        """``clock`` is the one by which the view says when it saw something first; with ``most_again`` 0 nothing is published
+        again.
+        """
         self._streams = streams
         self._gap_seconds = gap_seconds
         #: Until when nothing is proposed, and whether the view is known to be current, by this look.
@@ -106,7 +115,10 @@ class LostCommands:
         self._calm_seconds = calm_seconds
         self._lost_seconds = lost_seconds
         self._absent_seconds = absent_seconds
+        self._most_again = most_again
         self._calms: dict[str, PoolCalm] = {}
+        #: By pool, what was published again when it was calm last.
+        self._again: dict[str, set[str]] = {}
         #: Place of the newest dead letter that was dealt with.
         self._place: int | None = None
         #: Ends for dead letters that the view does not know yet, each with when to give up.
@@ -114,7 +126,7 @@ class LostCommands:
 
     async def run(self) -> None:
         """Propose what is to be proposed, until cancelled. Bus and view may come and go; anything else ends it."""
-        self._calms, self._place, self._ahead = {}, None, {}
+        self._calms, self._again, self._place, self._ahead = {}, {}, None, {}
         self._waits_until = time.monotonic() + self._gap_seconds
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hear_of_gaps(), name="lost commands: hear of gaps")
@@ -189,7 +201,7 @@ class LostCommands:
     async def _end_old(self) -> None:
         """End what has waited for longer than its command can have lived."""
         for pool in (*await self._view.queued_pools(), None):
-            await self._end_queued(pool, self._clock() - timedelta(seconds=self._lost_seconds), None)
+            await self._end_queued(pool, self._clock() - timedelta(seconds=self._lost_seconds))
 
     async def _end_lost(self) -> None:
         """End what waits in a pool that was calm for long enough."""
@@ -202,8 +214,38 @@ class LostCommands:
             waiting = await self._waiting(pool) if pool in queued else None
             calm.look(time.monotonic(), waiting, [lease for lease in leases if lease.pool == pool])
             if calm.since is not None and time.monotonic() - calm.since >= self._calm_seconds:
-                # What came meanwhile may be on its way into the queue, and a further attempt into that of another pool.
-                await self._end_queued(pool, self._clock() - timedelta(seconds=self._calm_seconds), 1)
+                await self._end_or_publish_again(pool, calm)
+
+    async def _end_or_publish_again(self, pool: str, calm: PoolCalm) -> None:
+        before = self._again.get(pool, set())
+        again: set[str] = set()
+        # What came meanwhile may be on its way into the queue, and a further attempt into that of another pool.
+        async for page in self._queued(pool, self._clock() - timedelta(seconds=self._calm_seconds)):
+            first = [row for row in page if row.attempt == 1]
+            gone_twice = [row for row in first if row.execution_id in before or self._most_again == 0]
+            await self._propose([(_lost(row), row.attempt) for row in gone_twice])
+            for row in first:
+                if row not in gone_twice and len(again) < self._most_again and await self._publish_again(pool, row):
+                    again.add(row.execution_id)
+        self._again[pool] = again
+        if again:
+            # They have the whole time before them once more.
+            calm.disturb()
+
+    async def _publish_again(self, pool: str, row: Queued) -> bool:
+        """Publish a command once more; false where that can't be, and it ends, or was decided meanwhile."""
+        if time.monotonic() < self._waits_until:
+            return False
+        if await self._decisions.decision_for(row.execution_id, row.attempt) is not None:
+            return False
+        found = await self._view.find_all([row.execution_id])
+        message = same_command(found[0]) if found and found[0].status is Status.QUEUED else None
+        if message is None:
+            await self._propose([(_lost(row), row.attempt)])
+            return False
+        await self._commands.accept(pool, message)
+        _log.warning("a command is gone from its queue: published again", action="command_again", execution_id=row.execution_id)
+        return True
 
     def _calm(self) -> PoolCalm:
         return PoolCalm(longest_step_seconds=3 * self._look_seconds + 1, absent_seconds=self._absent_seconds)
@@ -214,20 +256,19 @@ class LostCommands:
         except (BusUnavailable, UnknownPool):
             return None
 
-    async def _end_queued(self, pool: str | None, before: datetime, attempts: int | None) -> None:
-        """End what waits in a pool since before that time, if it is in one of the first ``attempts`` (``None``: in any)."""
+    async def _end_queued(self, pool: str | None, before: datetime) -> None:
+        """End what waits in a pool since before that time, whatever attempt it is in."""
+        async for page in self._queued(pool, before):
+            await self._propose([(_lost(row), row.attempt) for row in page])
+
+    async def _queued(self, pool: str | None, before: datetime) -> AsyncIterator[list[Queued]]:
+        """What waits in a pool since before that time, in pages, by a view that is not behind the log."""
         after = ("", 0)
         if await self._view.queued_before(pool, before, limit=1):
             await self._caught_up()
         while page := await self._view.queued_before(pool, before, after=after, limit=_PAGE):
             after = page[-1].place
-            await self._propose(
-                [
-                    (End(execution_id=row.execution_id, reason=COMMAND_LOST, why=LOST_WORDS), row.attempt)
-                    for row in page
-                    if attempts is None or row.attempt <= attempts
-                ]
-            )
+            yield page
 
     async def _caught_up(self) -> bool:
         """Wait until the view has come to where the log ends now, unless it has in this look: what it shows may be long over.
@@ -266,6 +307,10 @@ class LostCommands:
             execution_id=end.execution_id,
             reason=end.reason,
         )
+
+
+def _lost(row: Queued) -> End:
+    return End(execution_id=row.execution_id, reason=COMMAND_LOST, why=LOST_WORDS)
 
 
 def _end_of(letter: DeadLetter) -> End | None:

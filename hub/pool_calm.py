@@ -47,6 +47,10 @@ class PoolCalm:
         elif self._since is None or late:
             self._since = now
 
+    def disturb(self) -> None:
+        """Something was put into its queue, whatever the next look sees of that."""
+        self._since = None
+
     def _nothing_in_hand(self, leases: Sequence[Lease]) -> bool:
         # Where no runner says anything, nobody knows. One that was there a while ago and is silent now may have something.
         all_there = self._heard_at.keys() == {lease.runner_id for lease in leases}

@@ -85,8 +85,6 @@ class Heard:
     events: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     #: Ids of the ending events, by execution.
     endings: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    #: Why each ended, where a reason is said.
-    reasons: dict[str, str | None] = field(default_factory=dict)
     #: What came after an ending and had not been heard before it.
     late: list[str] = field(default_factory=list)
 
@@ -121,7 +119,6 @@ class Heard:
         known.setdefault(event.id, event.data.status.value)
         if isinstance(event.data, Ended):
             self.endings[event.subject].add(event.id)
-            self.reasons[event.subject] = event.data.reason
 
     def ended(self) -> set[str]:
         """Executions whose end was heard."""

@@ -15,7 +15,6 @@ import pytest
 import structlog
 
 from bus.open import make_bus
-from schemas.reasons import Reason
 from tests.e2e.conftest import HubMaker
 from tests.faults.load import Heard, Load
 from tests.support.cluster import Cluster, Node, cluster
@@ -28,7 +27,7 @@ __all__ = ["cluster"]
 
 log = structlog.get_logger()
 
-pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(420)]
 
 POOLS = frozenset({"default"})
 #: Executions at a time on the runner.
@@ -67,23 +66,18 @@ class Services:
             return self.load.accepted - self.heard.ended()
 
         try:
-            await eventually(missing, lambda lost: not lost, within_seconds=150)
+            await eventually(missing, lambda lost: not lost, within_seconds=240)
         except AssertionError as error:
             raise AssertionError(await asyncio.to_thread(self.cluster.queues, self.vhost)) from error
         starts = self.runner.fake.starts
         assert max(starts.values()) == 1
-        # The name of a container is its execution's id.
-        assert starts.keys() <= self.load.accepted | self.load.unknown
-        # What was on its way to the runner over the node that was lost, RabbitMQ 3.10 may keep for a consumer that is no more:
-        # the holder then ends it, and says why. Everything else was started.
-        held = self.load.accepted - starts.keys()
-        assert {self.heard.reasons[execution] for execution in held} <= {Reason.COMMAND_LOST}
-        assert len(held) <= RUNNER_SLOTS
-        log.info("held for nobody", action="measured", commands=len(held))
+        # A container's name is its execution's id. What RabbitMQ 3.10 kept for a consumer that is no more, as it was on its
+        # way over the node that was lost, was published again.
+        assert self.load.accepted <= starts.keys() <= self.load.accepted | self.load.unknown
         # Each event under one id. In order they are announced; but what a subscriber had in hand on a node that was lost comes
         # to it again, and may then come behind what was queued after it: RabbitMQ gives no more. And a command whose record
         # the log took only after its first event is not queued any more by then.
-        heard = {tuple(sorted(self.heard.events[execution].values())) for execution in self.load.accepted - held}
+        heard = {tuple(sorted(self.heard.events[execution].values())) for execution in self.load.accepted}
         assert heard <= {("completed", "queued", "running"), ("completed", "running")}
         assert {len(endings) for endings in self.heard.endings.values() if endings} == {1}
         assert self.load.slowest_seconds < 3.0

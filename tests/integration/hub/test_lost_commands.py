@@ -41,7 +41,9 @@ class Hub:
 
     @classmethod
     @asynccontextmanager
-    async def on(cls, bus: Bus, folder: Path, *, runner: Bus | None = None, calm: float = CALM) -> AsyncIterator["Hub"]:
+    async def on(
+        cls, bus: Bus, folder: Path, *, runner: Bus | None = None, calm: float = CALM, again: int = 0
+    ) -> AsyncIterator["Hub"]:
         view = View(folder / "view.db", clock=steady_now)
         await view.open()
         hub = cls(bus, view, runner or bus)
@@ -55,6 +57,7 @@ class Hub:
             look_seconds=0.1,
             calm_seconds=calm,
             gap_seconds=0,
+            most_again=again,
         )
         works = [
             bus.leases.follow(),
@@ -180,3 +183,22 @@ async def test_bus4_what_the_log_took_and_the_queue_did_not_is_lost(rabbits: Bus
         await queue.bind(topology.COMMANDS, "execute.default")
         execution = await hub.ended(ghost)
         assert execution.reason is Reason.COMMAND_LOST
+
+
+@pytest.mark.docker
+@pytest.mark.rabbitmq
+async def test_fault4_what_is_gone_from_the_queue_is_published_again_and_runs(rabbits: Buses, tmp_path: Path) -> None:
+    bus = await rabbits.open()
+    (gone,) = ids(1)
+    async with Hub.on(bus, tmp_path, again=10) as hub, channel_to(rabbits.url) as channel:
+        queue = await channel.get_queue(topology.work_queue("default").name)
+        await queue.unbind(topology.COMMANDS, "execute.default")
+        await bus.commands.accept("default", command(gone))
+        await queue.bind(topology.COMMANDS, "execute.default")
+        delivery = await take(bus)
+        assert delivery.message.id == gone
+        assert await bus.decisions.decide(claim(gone)) == claim(gone)
+        await delivery.done()
+        found = await hub.find(gone)
+        assert found is not None
+        assert found.status is Status.QUEUED

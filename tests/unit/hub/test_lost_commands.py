@@ -14,6 +14,7 @@ from bus.messages import CANCELLED, COMMAND_LOST, Claim, DeadReason, End, Lease,
 from hub.ender import Ender
 from hub.lost_commands import LostCommands
 from hub.view import View
+from schemas.commands import parse_execute
 from schemas.executions import Execution
 from schemas.reasons import Category, Reason
 from schemas.status import Status
@@ -40,7 +41,7 @@ class Bench:
         self.has_runner = True
 
     def lost_commands(
-        self, *, calm_seconds: float = CALM, lost_seconds: float = 3600.0, gap_seconds: float = 0.0
+        self, *, calm_seconds: float = CALM, lost_seconds: float = 3600.0, gap_seconds: float = 0.0, most_again: int = 0
     ) -> LostCommands:
         bus = self.bus
         return LostCommands(
@@ -54,6 +55,7 @@ class Bench:
             calm_seconds=calm_seconds,
             lost_seconds=lost_seconds,
             gap_seconds=gap_seconds,
+            most_again=most_again,
         )
 
     @asynccontextmanager
@@ -93,9 +95,9 @@ class Bench:
         async for batch in self.bus.streams.read(StreamName.LOG, await self.view.position(StreamName.LOG)):
             await self.view.apply_log(batch, keep_finished=1000)
 
-    def log_only(self, execution_id: str, pool: str = "default") -> None:
+    def log_only(self, execution_id: str, pool: str = "default", **fields: object) -> None:
         """The log has the command, and no queue."""
-        message = Message(id=execution_id, body=json.dumps({"program_id": "prog"}).encode())
+        message = Message(id=execution_id, body=json.dumps({"program_id": "prog", **fields}).encode())
         self.bus.streams_.record(StreamName.LOG, Source.COMMANDS, f"execute.{pool}", message)
 
     def dead(self, execution_id: str, reason: DeadReason) -> None:
@@ -183,6 +185,46 @@ async def test_what_the_log_has_and_no_queue_is_lost_once_its_pool_was_calm_for_
     assert asyncio.get_running_loop().time() - started >= CALM
     assert (execution.reason, execution.category) == (Reason.COMMAND_LOST, Category.SYSTEM)
     assert "not in the queue any more" in (execution.message or "")
+
+
+async def test_fault4_what_is_gone_from_its_queue_is_published_again_and_lost_only_when_it_is_gone_again(bench: Bench) -> None:
+    bench.log_only(ONE, parameters={"name": "Temis"})
+    async with bench.running(bench.lost_commands(most_again=10)):
+        again = await asyncio.wait_for(bench.bus.commands.take("default", 1), 10)
+        assert again.message.id == ONE
+        assert parse_execute(ONE, again.message.body)[1].parameters == {"name": "Temis"}
+        # It has the whole time before it once more, and then whoever took it has lost it too.
+        assert await bench.status(ONE) is Status.QUEUED
+        await again.done()
+        began = asyncio.get_running_loop().time()
+        execution = await bench.until(ONE, Status.FAILED)
+        assert asyncio.get_running_loop().time() - began >= CALM / 2
+    assert execution.reason is Reason.COMMAND_LOST
+    assert await bench.bus.commands.waiting("default") == 0
+
+
+async def test_fault4_of_many_that_are_gone_as_many_are_published_again_as_may_be_and_the_others_in_their_turn(
+    bench: Bench,
+) -> None:
+    for number in range(1, 6):
+        bench.log_only(uid(number))
+    taken: list[str | None] = []
+    async with bench.running(bench.lost_commands(most_again=2)):
+        while len(taken) < 5:
+            delivery = await asyncio.wait_for(bench.bus.commands.take("default", 1), 10)
+            taken.append(delivery.message.id)
+            await bench.bus.decisions.decide(claim(delivery.message.id or ""))
+            await delivery.done()
+    assert sorted(taken, key=str) == [uid(number) for number in range(1, 6)]
+    assert not [end for end in bench.bus.decisions_.proposed if isinstance(end, End)]
+
+
+async def test_a_command_that_is_not_known_any_more_is_not_published_again(bench: Bench) -> None:
+    await bench.view.apply_log(numbered(asked(ONE)), keep_finished=10)
+    bench.view._writer.execute("UPDATE executions SET digest = 'of another one'")  # type: ignore[union-attr]
+    async with bench.running(bench.lost_commands(most_again=10), projecting=False):
+        await eventually(lambda: asyncio.sleep(0, len(bench.bus.decisions_.proposed) == 1), within_seconds=10)
+    assert await bench.bus.commands.waiting("default") == 0
 
 
 @pytest.mark.parametrize("why", ["something waits", "in hand", "does not say", "no runner", "another pool", "count unknown"])
