@@ -75,7 +75,8 @@ class DockerDaemon:
         async with self._asking(), self._session() as session:
             async with session.get("/_ping") as answer:
                 now = int(parsedate_to_datetime(answer.headers["Date"]).timestamp())
-            async with session.get("/events", params={"since": "1", "until": str(now)}) as answer:
+            # To the end of this second, which may have seen it made.
+            async with session.get("/events", params={"since": "1", "until": str(now + 1)}) as answer:
                 if answer.status != 200:
                     return True
                 events = [json.loads(line) for line in (await answer.read()).splitlines()]

@@ -245,8 +245,11 @@ async def test_fault14_t5_a_daemon_that_was_restarted_is_not_taken_for_the_one_t
     # What runs on keeps the network, by which the lives of the daemon are told apart else.
     running = own_engine.docker("run", "--detach", python_image, "sleep", "60")
     made = own_engine.docker("create", python_image, "true")
-    (container,) = json.loads(own_engine.docker("inspect", made))
-    assert await daemon.has_made(container)
-    await in_thread(own_engine.restart, "KILL")
-    assert not await daemon.has_made(container)
-    own_engine.docker("rm", "--force", running, made)
+    try:
+        (container,) = json.loads(own_engine.docker("inspect", made))
+        assert await daemon.has_made(container)
+        await in_thread(own_engine.restart, "KILL")
+        assert not await daemon.has_made(container)
+    finally:
+        await in_thread(own_engine.start_if_down)
+        own_engine.docker("rm", "--force", running, made)
