@@ -17,6 +17,7 @@ from bus.ports import Bus
 from hub.endings import Endings
 from hub.projector import Projector
 from hub.view import View
+from runner.identity import Identity
 from schemas.ids import new_execution_id
 from schemas.status import Status
 from tests.integration.bus.amqp import channel_to
@@ -79,6 +80,7 @@ async def test_fault10_bus1_one_id_published_ten_times_at_once_by_strangers_is_s
         (tmp_path / str(number)).mkdir()
         hub = make_hub(tmp_path / str(number), max_concurrent_executions=10)
         hub.bus = await rabbits.open()  # type: ignore[assignment]
+        hub.identity = Identity("test-instance", f"runner-{number}")
         hubs.append(hub)
     engine = hubs[1].engine = hubs[0].fake  # what either starts is counted in one place
     message_id = new_execution_id()
