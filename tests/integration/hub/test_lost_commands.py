@@ -197,7 +197,8 @@ async def test_fault4_what_is_gone_from_the_queue_is_published_again_and_runs(ra
         await queue.bind(topology.COMMANDS, "execute.default")
         delivery = await take(bus)
         assert delivery.message.id == gone
-        assert await bus.decisions.decide(claim(gone)) == claim(gone)
+        mine = claim(gone)
+        assert await bus.decisions.decide(mine) == mine
         await delivery.done()
         found = await hub.find(gone)
         assert found is not None
