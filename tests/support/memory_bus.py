@@ -110,6 +110,13 @@ class MemoryCommands:
         """Nothing was pushed, so nothing is to return."""
         self.times_stopped += 1
 
+    def take_back(self) -> None:
+        """What is in somebody's hands is queued again, as when a connection is lost."""
+        for delivery in self.deliveries:
+            if delivery.outcome is None:
+                delivery.outcome = "taken back"
+                self.put_back(delivery.pool, delivery.message, delivery.source)
+
     def unsettled(self) -> int:
         """How many are in somebody's hands."""
         return sum(delivery.outcome is None for delivery in self.deliveries)

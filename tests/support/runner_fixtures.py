@@ -129,6 +129,8 @@ class Hub:
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
+                if isinstance(self.bus, MemoryBus):
+                    self.bus.commands_.take_back()
 
     @asynccontextmanager
     async def journal(self) -> AsyncIterator[Journal]:
