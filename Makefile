@@ -1,10 +1,13 @@
-.PHONY: test test-full check features lock
+.PHONY: test test-full test-faults check features lock
 
 test:   ## everything, from nothing: environment, Docker engine, images, RabbitMQ, all tests
 	@tools/test.sh
 
-test-full: ## what is slow: faults of every kind, LibreOffice, and the fleet's build and run
+test-full: ## what is slow: LibreOffice, and the fleet's build and run
 	@tools/test.sh --full
+
+test-faults: ## faults of every kind, on real processes: half an hour
+	@tools/test.sh --faults
 
 check:  ## style, types and unit tests: seconds
 	@tools/check.sh

@@ -4,7 +4,7 @@ A test belongs to the rows whose ids begin or end its name (``test_a1_a2_…``, 
 (``\"\"\"A1, A2\"\"\"``).
 
     python -m tests.features            one line per row, from the last results; 1 where one is not shown. A row whose tests are
-                                        all in a suite that was not run says which: ``make test``, or ``make test-full``
+                                        all in a suite that was not run says which: ``make test``, for example
     python -m tests.features --write    docs/features.md and docs/faults.md anew
 """
 
@@ -21,8 +21,8 @@ from tests.fault_rows import FAULTS
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / ".build" / "features"
 #: The suites, by the folder of their results: what ``make test`` runs, and what is too slow for it.
-TEST, FULL = "test", "test-full"
-_FULL_FOLDERS = (ROOT / "tests" / "full", ROOT / "tests" / "faults")
+TEST, FULL, FAULT_SUITE = "test", "test-full", "test-faults"
+_FOLDERS = {ROOT / "tests" / "full": FULL, ROOT / "tests" / "faults": FAULT_SUITE}
 
 FEATURES = {
     "A1": "A user name and a password are made at the first start, shown once, and survive restarts; presets win",
@@ -183,10 +183,11 @@ def written_tests() -> dict[str, list[str]]:
 
 def suites() -> dict[str, set[str]]:
     """Row → the suites that have tests for it."""
-    return {
-        row: {FULL if any(map(path.is_relative_to, _FULL_FOLDERS)) else TEST for path in paths}
-        for row, paths in _found(lambda path, _: path).items()
-    }
+    return {row: {_suite_of(path) for path in paths} for row, paths in _found(lambda path, _: path).items()}
+
+
+def _suite_of(path: Path) -> str:
+    return next((suite for folder, suite in _FOLDERS.items() if path.is_relative_to(folder)), TEST)
 
 
 def _found(what: Callable[[Path, str], T]) -> dict[str, set[T]]:
@@ -209,7 +210,8 @@ def document(title: str, rows: Mapping[str, str]) -> str:
     lines = [
         f"# {title}",
         "",
-        "Made by `make features` from `tests/features.py`; `make test` and `make test-full` print how each row did.",
+        "Made by `make features` from `tests/features.py`; `make test`, `make test-full` and `make test-faults` print how each"
+        " row did.",
         "",
         "| id | what | tests |",
         "| --- | --- | --- |",
@@ -259,7 +261,7 @@ def main(arguments: list[str]) -> int:
             path.parent.mkdir(exist_ok=True)
             path.write_text(document(title, rows), encoding="utf-8")
         return 0
-    ran = {suite for suite in (TEST, FULL) if (RESULTS / suite).is_dir()}
+    ran = {suite for suite in (TEST, FULL, FAULT_SUITE) if (RESULTS / suite).is_dir()}
     said = verdicts(outcomes(RESULTS), suites(), ran)
     for row, verdict in said.items():
         sys.stdout.write(f"{row:<7} {ROWS[row]}: {verdict}\n")
@@ -267,7 +269,7 @@ def main(arguments: list[str]) -> int:
     missing = sum(verdict in (NOT_BUILT, IN_PART_ONLY) for verdict in said.values())
     elsewhere = sum(verdict.startswith(ELSEWHERE) for verdict in said.values())
     sys.stdout.write(f"{shown} of {len(ROWS)} rows shown, {missing} not built yet, or in part")
-    sys.stdout.write(f", {elsewhere} in the other suite\n" if elsewhere else "\n")
+    sys.stdout.write(f", {elsewhere} in another suite\n" if elsewhere else "\n")
     return 1 if shown + missing + elsewhere < len(ROWS) else 0
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes everything the tests need (virtual environment, Docker engine, images, RabbitMQ, Compose) and runs them: make test.
 #   test.sh             all but what is slow
-#   test.sh --full      what is slow: faults of every kind, LibreOffice, and the fleet's build and run
+#   test.sh --full      what is slow, in tests/full: LibreOffice, and the fleet's build and run
+#   test.sh --faults    faults of every kind, in tests/faults
 #   test.sh WORDS…      makes everything, then runs pytest with these
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -12,7 +13,7 @@ tools/python_env.sh dev
 # The documented commands are run as they stand.
 for command in curl jq; do have "$command" || apt_install "$command"; done
 # A clock that a test may set.
-[ "${1:-}" != --full ] || apt_install libfaketime
+[ "${1:-}" != --faults ] || apt_install libfaketime
 tools/docker_engine.sh --yes
 tools/base_image.sh
 tools/rabbitmq_image.sh
@@ -25,13 +26,21 @@ results="$BUILD/features"
 if [ "${1:-}" = --full ]; then
     export FEATURE_RESULTS="$results/test-full"
     rm -rf "$FEATURE_RESULTS"
-    tools/engine_image.sh
-    step "faults, on both buses"
-    pytest -q tests/faults
     step "LibreOffice and the fleet: images are built first, which takes minutes"
     pytest -q tests/full
     step "a hostile config.yaml for a minute"
     HOSTILE_SECONDS=60 pytest -q tests/e2e/test_many_programs.py
+    step "every row of the seed, and every fault"
+    python -m tests.features
+    step "all of it took $((SECONDS - started)) s"
+    exit 0
+fi
+if [ "${1:-}" = --faults ]; then
+    export FEATURE_RESULTS="$results/test-faults"
+    rm -rf "$FEATURE_RESULTS"
+    tools/engine_image.sh
+    step "faults, on both buses"
+    pytest -q tests/faults
     step "every row of the seed, and every fault"
     python -m tests.features
     step "all of it took $((SECONDS - started)) s"

@@ -1,4 +1,4 @@
-"""Faults on real processes, too slow for every day: make test-full runs them."""
+"""Faults on real processes, too slow for every day: make test-faults runs them."""
 
 from tests.e2e.conftest import make_hub
 from tests.support.docker import docker_instance, python_image

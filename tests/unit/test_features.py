@@ -1,7 +1,7 @@
 """The table of features, and the document made of it."""
 
 from tests.fault_rows import FAULTS
-from tests.features import DOCUMENTS, FEATURES, FULL, ROWS, TEST, document, rows_of, verdicts
+from tests.features import DOCUMENTS, FAULT_SUITE, FEATURES, FULL, ROWS, TEST, document, rows_of, verdicts
 
 
 def test_a_test_belongs_to_the_rows_at_the_beginning_of_its_name_and_of_its_docstring() -> None:
@@ -37,6 +37,7 @@ def test_a_row_says_how_its_tests_ended_or_which_suite_has_them() -> None:
     assert said({"passed"}, {TEST}, {TEST}) == "passed"
     assert said({"passed", "failed"}, {TEST, FULL}, {TEST, FULL}) == "failed"
     assert said(set(), {FULL}, {TEST}) == "in make test-full"
+    assert said(set(), {FAULT_SUITE}, {TEST, FULL}) == "in make test-faults"
     assert said(set(), {TEST}, {FULL}) == "in make test"
     # Where its suite has run, nothing excuses it.
     assert said(set(), {FULL}, {TEST, FULL}) == "not run"
