@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sqlite3
+import subprocess
 from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -150,7 +151,9 @@ async def refuses(api: Api) -> None:
 
 
 def still_run(hub: HubProcess, ids: Iterable[str]) -> list[str]:
-    names = [hub.inspect(container)["Name"].lstrip("/") for container in hub.containers("running")]
+    # Of a list, one after the other would have to be asked for, and may be gone by then.
+    mine = ("docker", "ps", "--filter", f"label=io.pyexecutorhub.instance={hub.instance}", "--format", "{{.Names}}")
+    names = subprocess.run(mine, check=True, capture_output=True, text=True).stdout.split()
     return [name for name in names if name in ids]
 
 
