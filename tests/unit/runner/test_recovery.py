@@ -133,17 +133,17 @@ async def test_output_goes_on_after_a_kill_without_a_gap_or_a_repeat_m10(hub: Hu
 
 async def test_the_time_limit_goes_on_counting_while_nobody_is_there_m10(hub: Hub) -> None:
     hub.set_settings(timeout_seconds=1.0, stop_grace_seconds=0.1)
+    began = time.monotonic()
     async with hub.crashing_runner():
         execution_id = await hub.submit(sleep=60)
         await hub.is_running(execution_id)
-        began = time.monotonic()
     # The limit that counts is the one it was started with.
     hub.set_settings(timeout_seconds=600.0)
     await asyncio.sleep(0.5)
     async with hub.runner():
         ended = await hub.ended(execution_id)
     assert ended.status is Status.TIMEOUT
-    assert 0.9 < time.monotonic() - began < 10
+    assert 1.0 <= time.monotonic() - began < 10
 
 
 async def test_a_program_that_was_being_stopped_at_its_limit_ends_as_timeout_after_a_kill_m10(hub: Hub) -> None:
