@@ -222,10 +222,15 @@ class LostCommands:
         # What came meanwhile may be on its way into the queue, and a further attempt into that of another pool.
         async for page in self._queued(pool, self._clock() - timedelta(seconds=self._calm_seconds)):
             first = [row for row in page if row.attempt == 1]
-            gone_twice = [row for row in first if row.execution_id in before or self._most_again == 0]
+            gone_twice = [row for row in first if row.execution_id in before]
+            gone_once = [row for row in first if row.execution_id not in before]
+            if self._most_again == 0:
+                gone_twice, gone_once = first, []
             await self._propose([(_lost(row), row.attempt) for row in gone_twice])
-            for row in first:
-                if row not in gone_twice and len(again) < self._most_again and await self._publish_again(pool, row):
+            for row in gone_once:
+                if len(again) == self._most_again:
+                    break
+                if await self._publish_again(pool, row):
                     again.add(row.execution_id)
         self._again[pool] = again
         if again:
