@@ -122,6 +122,11 @@ class HubProcess:
         status = Path(f"/proc/{self._processes[part].pid}/status").read_text(encoding="ascii")
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
 
+    def cpu_seconds(self, part: str = "up") -> float:
+        """Processor time that one part has used since its start: a busy machine does not make it more."""
+        fields = Path(f"/proc/{self._processes[part].pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def pid(self, part: str = "up") -> int:
         """Of the process of one part."""
         return self._processes[part].pid

@@ -12,7 +12,7 @@ async def eventually(
     probe: Callable[[], Awaitable[T]],
     accept: Callable[[T], bool] = bool,
     *,
-    within_seconds: float = 10.0,
+    within_seconds: float = 20.0,
     every_seconds: float = 0.02,
 ) -> T:
     """The first answer of ``probe`` that ``accept`` likes.

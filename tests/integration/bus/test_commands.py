@@ -187,7 +187,7 @@ async def test_what_waits_is_counted(bus: Bus) -> None:
     async def waiting() -> int:
         return await bus.commands.waiting("default")
 
-    await eventually(waiting, lambda count: count == 3, within_seconds=5)
+    await eventually(waiting, lambda count: count == 3, within_seconds=20)
     with pytest.raises(UnknownPool):
         await bus.commands.waiting("nowhere")
 

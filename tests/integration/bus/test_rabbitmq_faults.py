@@ -184,7 +184,7 @@ async def test_bus7_who_has_lost_the_lock_can_not_publish_any_more(own_broker: O
             successor = asyncio.create_task(position_when_held(other))
             await stays_silent(asyncio.shield(successor))
             await lose_connections(own_broker, rabbits)
-            await eventually(lambda: refused(holder.announce("execution.running.p", report("after"))), within_seconds=5)
+            await eventually(lambda: refused(holder.announce("execution.running.p", report("after"))), within_seconds=20)
             with pytest.raises(BusUnavailable):
                 await holder.advance(8)
             assert await soon(successor) == 7

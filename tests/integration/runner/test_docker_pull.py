@@ -135,7 +135,7 @@ async def test_fault16_a_registry_that_never_answers_costs_no_more_than_the_limi
         await images.ensure(f"127.0.0.1:{registry.port}/mute:1")
     assert caught.value.reason is Reason.IMAGE_PULL_FAILED
     assert caught.value.message.endswith(" Pulling it took longer than 1 s.")
-    assert 0.9 < time.monotonic() - began < 3
+    assert 0.9 < time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ async def test_a_caller_that_leaves_does_not_leave_a_publish_half_done(client: C
     async def accepted() -> int:
         return len(world.commands.accepted) and len(world.overlay)
 
-    await eventually(accepted, within_seconds=5)
+    await eventually(accepted, within_seconds=20)
 
 
 async def test_stopping_waits_for_the_publishes_whose_callers_left(world: World) -> None:

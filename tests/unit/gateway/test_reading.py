@@ -83,7 +83,7 @@ async def test_e7_an_unknown_execution_is_404_after_a_patient_look(client: Clien
     response = await client.get(f"/executions/{new_execution_id()}")
 
     assert (response.status, (await response.json())["detail"]) == (404, "Execution not found")
-    assert 0.45 < asyncio.get_running_loop().time() - started_at < 3
+    assert 0.45 < asyncio.get_running_loop().time() - started_at < 10
     assert world.view.finds < 20
 
 

@@ -27,7 +27,7 @@ async def until_done(withdrawals: Withdrawals) -> None:
     async def waiting() -> int:
         return len(withdrawals)
 
-    await eventually(waiting, lambda waiting: waiting == 0, within_seconds=5)
+    await eventually(waiting, lambda waiting: waiting == 0, within_seconds=20)
 
 
 async def test_an_unconfirmed_execution_is_ended_before_it_begins_however_long_the_bus_is_away() -> None:

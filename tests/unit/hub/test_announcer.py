@@ -50,7 +50,7 @@ class Bench:
         async def look() -> int | None:
             return self.bus.position
 
-        await eventually(look, lambda seen: seen == position, within_seconds=5)
+        await eventually(look, lambda seen: seen == position, within_seconds=20)
 
     @property
     def ids(self) -> list[str | None]:

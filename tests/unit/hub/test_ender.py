@@ -65,7 +65,7 @@ class Bench:
         return None if found is None else found.status
 
     async def until(self, execution_id: str, status: Status) -> Execution:
-        await eventually(lambda: self.status(execution_id), lambda seen: seen is status, within_seconds=5)
+        await eventually(lambda: self.status(execution_id), lambda seen: seen is status, within_seconds=20)
         found = await self.view.find(execution_id)
         assert found is not None
         return found

@@ -76,7 +76,7 @@ async def test_a_wait_is_answered_as_the_view_shows_the_ending(desk: Desk) -> No
     await desk.fold_in(told(ended(ONE)))
 
     assert await wait is True
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     found = await desk.view.find(ONE)
     assert found is not None
     assert found.status.is_terminal
@@ -96,7 +96,7 @@ async def test_a_wait_has_its_limit(desk: Desk) -> None:
     began = time.monotonic()
 
     assert await desk.endings.wait(ONE, 0.1) is False
-    assert 0.1 <= time.monotonic() - began < 2
+    assert 0.1 <= time.monotonic() - began < 10
 
 
 async def test_a_wait_goes_on_for_the_output_that_the_ending_counts(desk: Desk) -> None:

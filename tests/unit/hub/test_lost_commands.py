@@ -277,7 +277,7 @@ async def test_m8_a_further_attempt_is_lost_when_it_is_old_and_not_while_it_wait
     async with bench.running(bench.lost_commands(lost_seconds=1.5), projecting=False):
         await asyncio.sleep(3 * CALM)
         assert bench.bus.decisions_.proposed == []
-        await eventually(lambda: asyncio.sleep(0, len(bench.bus.decisions_.proposed) == 1), within_seconds=5)
+        await eventually(lambda: asyncio.sleep(0, len(bench.bus.decisions_.proposed) == 1), within_seconds=20)
         await asyncio.sleep(0.2)
     assert [proposal.execution_id for proposal in bench.bus.decisions_.proposed] == [TWO]
 

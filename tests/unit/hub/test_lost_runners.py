@@ -124,7 +124,7 @@ class Bench:
         async def found() -> Execution | None:
             return await self.view.find(execution_id)
 
-        execution = await eventually(found, lambda seen: seen is not None and seen.status is status, within_seconds=5)
+        execution = await eventually(found, lambda seen: seen is not None and seen.status is status, within_seconds=20)
         assert execution is not None
         return execution
 

@@ -66,7 +66,7 @@ class Bench:
         async def look() -> Execution | None:
             return await self.view.find(execution_id)
 
-        found = await eventually(look, lambda seen: seen is not None and seen.status is status, within_seconds=5)
+        found = await eventually(look, lambda seen: seen is not None and seen.status is status, within_seconds=20)
         assert found is not None
         return found
 

@@ -87,13 +87,13 @@ class Bench:
         async def look() -> list[Record]:
             return self.queued()
 
-        return await eventually(look, lambda records: len(records) >= count, within_seconds=5)
+        return await eventually(look, lambda records: len(records) >= count, within_seconds=20)
 
     async def until(self, execution_id: str, is_so: Callable[[Execution], bool]) -> Execution:
         async def look() -> Execution | None:
             return await self.view.find(execution_id)
 
-        found = await eventually(look, lambda row: row is not None and is_so(row), within_seconds=5)
+        found = await eventually(look, lambda row: row is not None and is_so(row), within_seconds=20)
         assert found is not None
         return found
 

@@ -64,7 +64,7 @@ class Bench:
         async def parts() -> int:
             return self.keys().count(SNAPSHOT_PART_KEY)
 
-        await eventually(parts, lambda seen: seen >= number, within_seconds=5)
+        await eventually(parts, lambda seen: seen >= number, within_seconds=20)
 
     def reads(self, monkeypatch: pytest.MonkeyPatch) -> list[Position | None]:
         """Where readers begin from now on."""
@@ -183,7 +183,7 @@ async def test_bus6_a_state_that_was_replaced_is_said_again_by_the_gateway_that_
         _, token = await make(tokens)
         await bench.until_snapshots(1)
         bench.bus.streams_.replace(StreamName.STATE)
-        assert await eventually(lambda: asyncio.sleep(0, bench.keys().count(SNAPSHOT_PART_KEY) == 1), within_seconds=5)
+        assert await eventually(lambda: asyncio.sleep(0, bench.keys().count(SNAPSHOT_PART_KEY) == 1), within_seconds=20)
         assert await is_valid(tokens, token)
     async with bench.gateway("two") as other:
         assert await is_valid(other, token)

@@ -51,7 +51,7 @@ async def test_what_is_prepared_is_not_started_any_more_m1(hub: Hub) -> None:
         execution_id = await hub.submit(prepare_seconds=60)
         await claimed(hub, execution_id)
         await cancel(hub, execution_id)
-        ended = await hub.ended(execution_id, within_seconds=5)
+        ended = await hub.ended(execution_id, within_seconds=20)
         await removed(hub)
     assert is_cancelled(ended)
     assert (ended.exit_code, ended.started_at) == (None, None)
@@ -65,7 +65,7 @@ async def test_what_runs_is_stopped_with_its_output_kept_m1(hub: Hub) -> None:
         execution_id = await hub.submit(stdout="so far", sleep=60)
         await hub.is_running(execution_id)
         await cancel(hub, execution_id)
-        ended = await hub.ended(execution_id, within_seconds=5)
+        ended = await hub.ended(execution_id, within_seconds=20)
         await cancel(hub, execution_id)
         await removed(hub)
     assert is_cancelled(ended)
@@ -82,7 +82,7 @@ async def test_what_ignores_sigterm_is_killed_after_the_grace_m1(tmp_path: Path)
         await cancel(hub, execution_id)
         await asyncio.sleep(0.1)
         assert (hub.fake.is_terminating(execution_id), hub.fake.running) == (True, 1), "the grace is the program's"
-        ended = await hub.ended(execution_id, within_seconds=5)
+        ended = await hub.ended(execution_id, within_seconds=20)
     assert is_cancelled(ended)
     assert ended.exit_code == 137
 
@@ -97,7 +97,7 @@ async def test_only_a_cancel_stops_what_runs_and_any_other_end_does_not(hub: Hub
         await hub.is_running(other)
         await cancel(hub, other, reason="unconfirmed")
         await cancel(hub, other)
-        assert is_cancelled(await hub.ended(other, within_seconds=5))
+        assert is_cancelled(await hub.ended(other, within_seconds=20))
 
 
 async def test_a_cancel_of_what_has_ended_changes_nothing_m1(hub: Hub) -> None:
@@ -174,7 +174,7 @@ async def test_while_act_before_runs_the_program_is_not_started_any_more_m1(tmp_
         execution_id = await hub.submit(before_sleep=60)
         await hub.is_running(execution_id)
         await cancel(hub, execution_id)
-        ended = await hub.ended(execution_id, within_seconds=5)
+        ended = await hub.ended(execution_id, within_seconds=20)
     assert is_cancelled(ended)
     assert (hub.fake.starts[execution_id], ended.exit_code) == (0, None)
 
@@ -188,7 +188,7 @@ async def test_a_runner_that_was_killed_stops_what_was_cancelled_meanwhile_m1_m2
     for execution_id in (running, prepared):
         await cancel(hub, execution_id)
     async with hub.runner():
-        endings = [await hub.ended(execution_id, within_seconds=5) for execution_id in (running, prepared)]
+        endings = [await hub.ended(execution_id, within_seconds=20) for execution_id in (running, prepared)]
         await removed(hub)
     assert [is_cancelled(ended) for ended in endings] == [True, True]
     assert [ended.exit_code for ended in endings] == [143, None]
@@ -209,7 +209,7 @@ async def test_a_runner_that_was_killed_while_it_stopped_a_cancelled_program_end
     # The journal knows it even where the bus has forgotten.
     hub.bus.decisions_.first_ends.clear()
     async with hub.runner():
-        ended = await hub.ended(execution_id, within_seconds=5)
+        ended = await hub.ended(execution_id, within_seconds=20)
     assert is_cancelled(ended)
 
 
@@ -224,7 +224,7 @@ async def test_what_waits_for_a_slot_after_a_restart_can_be_cancelled_m1(tmp_pat
     async with hub.runner(stop_limit_seconds=0):
         await asyncio.sleep(0.1)
         await cancel(hub, waiting)
-        assert is_cancelled(await hub.ended(waiting, within_seconds=5))
+        assert is_cancelled(await hub.ended(waiting, within_seconds=20))
         assert hub.fake.running == 1
 
 
@@ -238,5 +238,5 @@ async def test_what_nobody_can_take_up_ends_as_cancelled_where_it_was_m1(hub: Hu
         await hub.fake.destroy(execution_id)
     hub.fake.adopt = not_adoptable  # type: ignore[method-assign, assignment]
     async with hub.runner():
-        assert is_cancelled(await hub.ended(execution_id, within_seconds=5))
+        assert is_cancelled(await hub.ended(execution_id, within_seconds=20))
         await removed(hub)
