@@ -1,7 +1,7 @@
 """Which life of Docker's daemon this is, asked over a new connection each time. See runner.daemon_lives for why."""
 
 import asyncio
-import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,12 +11,16 @@ from typing import Any
 
 import aiohttp
 
-from runner.daemon_lives import ContainerLife, DaemonLife, DaemonLives
+from runner.daemon_lives import GONE, ContainerLife, DaemonLife, DaemonLives
+from runner.daemon_memory import DaemonMemory
 from runner.errors import EngineUnavailable
 
 _LOOK_SECONDS = 10.0
-#: Events that every version of Docker keeps at least; newer ones keep four times as many.
-_EVENTS_KEPT = 64
+#: A unix socket says at once whether somebody listens, unless too many wait for that already.
+_CONNECT_SECONDS = 1.0
+#: Docker that is older calls an end that it makes up a success at times.
+_MAKES_UP_FAILURES_ONLY = (24, 0, 3)
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 #: A network that the daemon makes anew at each start, unless containers that have outlived the one before are still on it.
 _MADE_AT_THE_START = "bridge"
 
@@ -42,19 +46,40 @@ class DockerDaemon:
             seen = await self._look()
         self._current = seen
         if seen is not None:
-            self._lives.see(seen)
+            self._lives.see(seen, datetime.now(UTC))
 
-    async def has_ended(self, state: Mapping[str, Any]) -> bool:
-        """Whether a restart of the daemon, and not the program, made the end of a container with this ``State``.
+    async def note_absence(self) -> None:
+        """Take note where nobody listens: of a program that ends then, the next daemon hears how it did."""
+        at = datetime.now(UTC)
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                _, writer = await asyncio.open_unix_connection(self._socket_path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            self._lives.miss(at)
+        except OSError:  # nothing is known: it is busy, or out of reach
+            return
+        else:
+            writer.close()
+
+    async def has_ended(self, container: Mapping[str, Any]) -> bool:
+        """Whether a restart of the daemon, and not the program, made the end of a container that was started and does not run.
 
         Raises:
             EngineUnavailable: it is just being stopped, or away.
         """
+        state = container["State"]
+        if state["ExitCode"] == GONE:
+            self._current = None  # live-restore may have been set since, without a restart
         await self.see()
         started_at, finished_at = _time(state["StartedAt"]), _time(state["FinishedAt"])
         if started_at is None or finished_at is None:
-            return False
-        return self._lives.may_have_ended(ContainerLife(started_at, finished_at, state["ExitCode"]))
+            return True  # it knows of no such run
+        life = ContainerLife(started_at, finished_at, state["ExitCode"])
+        if self._lives.may_have_made_up(life):
+            async with self._asking(), self._session() as session:
+                was_witnessed = await DaemonMemory(session).has_seen_the_end(container["Id"], finished_at)
+            life = replace(life, was_witnessed=was_witnessed)
+        return self._lives.may_have_ended(life)
 
     async def has_made(self, container: Mapping[str, Any]) -> bool:
         """Whether this life of the daemon made a container, so that it knows of all that was done with it.
@@ -69,19 +94,8 @@ class DockerDaemon:
         made_at = _time(container["Created"])
         if self._current is not None and made_at is not None and made_at < self._current.started_at:
             return False
-        return await self._may_remember(container["Id"])
-
-    async def _may_remember(self, container_id: str) -> bool:
         async with self._asking(), self._session() as session:
-            async with session.get("/_ping") as answer:
-                now = int(parsedate_to_datetime(answer.headers["Date"]).timestamp())
-            # To the end of this second, which may have seen it made.
-            async with session.get("/events", params={"since": "1", "until": str(now + 1)}) as answer:
-                if answer.status != 200:
-                    return True
-                events = [json.loads(line) for line in (await answer.read()).splitlines()]
-        # It keeps so many: one that is full may have forgotten.
-        return len(events) >= _EVENTS_KEPT or any(event.get("Actor", {}).get("ID") == container_id for event in events)
+            return await DaemonMemory(session).may_know(container["Id"])
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession("http://localhost", connector=aiohttp.UnixConnector(self._socket_path))
@@ -96,6 +110,7 @@ class DockerDaemon:
             raise EngineUnavailable(f"Docker did not answer within {_LOOK_SECONDS} s (a new connection)") from error
         except (aiohttp.ClientError, OSError) as error:
             self._current = None
+            await self.note_absence()
             raise EngineUnavailable(f"Docker takes no new connection: {error or type(error).__name__}") from error
 
     async def _look(self) -> DaemonLife | None:
@@ -113,8 +128,17 @@ class DockerDaemon:
             if self._current is not None and self._current.started_at == started_at:
                 return replace(self._current, seen_at=seen_at)
             async with session.get("/info") as answer:
-                keeps = answer.status == 200 and bool((await answer.json()).get("LiveRestoreEnabled"))
-            return DaemonLife(started_at, keeps, seen_at)
+                info = await answer.json() if answer.status == 200 else {}
+            keeps = bool(info.get("LiveRestoreEnabled"))
+            return DaemonLife(started_at, keeps, seen_at, made_up_codes(str(info.get("ServerVersion"))))
+
+
+def made_up_codes(version: str) -> frozenset[int]:
+    """The exit codes that Docker of this version gives to containers whose end it makes up."""
+    known = _VERSION.match(version)
+    if known is not None and tuple(map(int, known.groups())) < _MAKES_UP_FAILURES_ONLY:
+        return frozenset({GONE, 0})
+    return frozenset({GONE})
 
 
 def _time(text: str) -> datetime | None:

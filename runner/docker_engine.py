@@ -102,6 +102,9 @@ class DockerEngine:
                 version = (await docker.version())["Version"]
         except DockerError as error:
             raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
+        except EngineUnavailable:
+            await self._daemon.note_absence()
+            raise
         # One that is being stopped answers as ever on connections that it has.
         await self._daemon.see()
         return f"Docker {version}"
@@ -257,7 +260,7 @@ class DockerEngine:
         backoff = Backoff()
         while True:
             try:
-                has_ended = await self._end_state(name) is not None
+                has_ended = await self._if_ended(name) is not None
                 if has_ended and not run.connection_lost:
                     return
                 run.connection_lost = True
@@ -281,28 +284,30 @@ class DockerEngine:
 
     async def wait(self, name: str) -> Exit:
         """See :meth:`runner.engine.Engine.wait`."""
-        state = await self._wait(name)
+        container = await self._wait(name)
+        state = container["State"]
         failpoint("docker.exited")
 
         def delayed(error: EngineUnavailable) -> None:
             log.warning("Docker went away as a program ended", action="engine_lost", container=name, error=str(error))
 
-        engine_restarted = await surely(lambda: self._daemon.has_ended(state), delayed)
+        engine_restarted = await surely(lambda: self._daemon.has_ended(container), delayed)
         return Exit(state["ExitCode"], bool(state["OOMKilled"]), engine_restarted=engine_restarted)
 
     async def _wait(self, name: str) -> dict[str, Any]:
-        """Its ``State`` once it does not run."""
+        """What Docker knows of it once it does not run."""
         backoff = Backoff()
         while True:
             try:
                 await self._wait_once(name)
-                if (state := await self._end_state(name)) is not None:
-                    return state
+                if (container := await self._if_ended(name)) is not None:
+                    return container
                 backoff.reset()
             except EngineUnavailable as error:
                 if (run := self._runs.get(name)) is not None:
                     run.connection_lost = True
                 log.warning("Docker was lost while a program runs", action="engine_lost", container=name, error=str(error))
+                await self._daemon.note_absence()
                 await backoff.pause()
 
     async def _wait_once(self, name: str) -> None:
@@ -314,19 +319,20 @@ class DockerEngine:
         except DockerError as error:
             raise lookup_failed(error, name) from error
 
-    async def _end_state(self, name: str) -> dict[str, Any] | None:
-        """What Docker says of a program that has ended; ``None`` while it runs."""
-        state: dict[str, Any] = (await self._inspect(name))["State"]
+    async def _if_ended(self, name: str) -> dict[str, Any] | None:
+        """What Docker knows of a program that has ended; ``None`` while it runs."""
+        container = await self._inspect(name)
+        state = container["State"]
         if state_of(state["Status"]) is ContainerState.RUNNING:
             return None
         run = self._runs.get(name)
         if state["ExitCode"] == _KILLED and not state["OOMKilled"] and not (run is not None and run.stopped):
             for _ in range(_OOM_NEWS_LOOKS):
                 await asyncio.sleep(_OOM_NEWS_SECONDS)
-                state = (await self._inspect(name))["State"]
-                if state["OOMKilled"]:
+                container = await self._inspect(name)
+                if container["State"]["OOMKilled"]:
                     break
-        return state
+        return container
 
     async def stop(self, name: str, grace_seconds: float) -> None:
         """See :meth:`runner.engine.Engine.stop`."""

@@ -132,9 +132,9 @@ def ran(
             message="The container was removed by somebody else while the program ran.",
         )
     if exit_.engine_restarted:
-        # Before all else that its exit code could mean, 0 too: it may have minded the signal.
+        # Before all else that its exit code could mean, 0 too: it may have minded the signal, or the code is made up.
         return _failed(
-            exit_, Reason.DOCKER_RESTARTED, "Docker was restarted while the program ran, so the program was stopped."
+            exit_, Reason.DOCKER_RESTARTED, "Docker was restarted while the program ran, and ended it or lost how it ended."
         )
     if interruption is Interruption.TIME_LIMIT:
         return Ending(

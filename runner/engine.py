@@ -79,7 +79,8 @@ class Exit:
     memory_bytes: int | None = None
     #: Why the rest of a Compose program could not be started; ``None`` where all was.
     failure: str | None = None
-    #: Whether a restart of the engine ended it, as far as that can be told: then nothing here says how the program fared.
+    #: Whether a restart of the engine ended it, or lost how it ended, as far as that can be told: then nothing here says how
+    #: the program fared.
     engine_restarted: bool = False
 
 

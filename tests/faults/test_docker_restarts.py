@@ -147,6 +147,9 @@ async def test_fault13_with_live_restore_no_program_notices_and_no_line_is_lost(
         assert codes == {"0": 0, "7": 7, "signal": 143, "255": 255}
         reasons = {ended.reason for ended in await around.endings(*by_code.values())}
         assert reasons == {None, Reason.EXIT_CODE}
+        # Docker's own word for an end that it lost, by a program that means it.
+        late = await around.ended(await around.submit("ends", how="255"), within_seconds=60)
+        assert (late.status, late.reason, late.exit_code) == (Status.FAILED, Reason.EXIT_CODE, 255)
 
 
 @pytest.mark.parametrize("signal", ["TERM", "KILL"])
