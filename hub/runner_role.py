@@ -27,6 +27,7 @@ from runner.free_space import FreeSpace
 from runner.identity import Identity, load_identity
 from runner.journal import Journal
 from runner.service import Runner
+from runner.start_gate import StartGate
 
 _log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ async def start_runner(
     await journal.open()
     stack.push_async_callback(journal.close)
     socket_path = hub.docker_host.removeprefix("unix://")
-    docker = DockerEngine(identity=identity, socket_path=socket_path)
+    docker = DockerEngine(identity=identity, socket_path=socket_path, gate=StartGate(hub.docker_starts))
     compose = await _compose_engine(hub, identity, docker)
     engine = Engines(docker, compose)
     stack.push_async_callback(engine.close)

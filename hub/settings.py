@@ -71,6 +71,8 @@ class HubSettings(BaseSettings):
     docker_host: str = Field(
         default="unix:///var/run/docker.sock", pattern=r"^unix:///.+$", validation_alias=_from("HUB_DOCKER_HOST", "DOCKER_HOST")
     )
+    #: Containers that Docker may be starting at once; by default one for each core of its host.
+    docker_starts: Annotated[int, Field(ge=1, le=256)] | None = Field(default=None, validation_alias=_from("HUB_DOCKER_STARTS"))
     #: A file of CA certificates for pip and programs in containers, or ``none``; by default that of this machine's pip.
     ca_bundle: Path | None = Field(default=None, validation_alias=_from("HUB_CA_BUNDLE"))
     #: The command line of Docker Compose, as one types it; by default ``docker compose``, or else ``docker-compose``.
@@ -128,6 +130,7 @@ class ProgramOverrides(BaseSettings):
     memory_limit: str | None = None
     cpu_limit: str | None = None
     pids_limit: str | None = None
+    network: str | None = None
     stop_grace_seconds: str | None = None
     action_timeout_seconds: str | None = None
     install_timeout_seconds: str | None = None

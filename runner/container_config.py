@@ -87,7 +87,11 @@ def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
         # Stopping means SIGTERM here, whatever the image asks for.
         "StopSignal": "SIGTERM",
         "HostConfig": hardened(
-            _mounts(spec), memory_bytes=spec.memory_bytes, nano_cpus=spec.nano_cpus, pids_limit=spec.pids_limit
+            _mounts(spec),
+            memory_bytes=spec.memory_bytes,
+            nano_cpus=spec.nano_cpus,
+            pids_limit=spec.pids_limit,
+            network_mode=spec.network.value,
         ),
     }
 
@@ -146,6 +150,7 @@ def hardened(
     memory_bytes: int,
     nano_cpus: int,
     pids_limit: int,
+    network_mode: str,
     capabilities: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The part of a body that keeps a container in its place: as the profile ``standard`` says, with these limits."""
@@ -160,7 +165,7 @@ def hardened(
         **({"CapAdd": list(capabilities)} if capabilities else {}),
         "SecurityOpt": ["no-new-privileges"],
         "Privileged": False,
-        "NetworkMode": "bridge",
+        "NetworkMode": network_mode,
         "IpcMode": "private",
         "Ulimits": [
             {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},

@@ -41,6 +41,7 @@ from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavai
 from runner.identity import Identity
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
+from runner.start_gate import Priority, StartGate
 from runner.steps import Step
 from runner.waiting import finished, surely
 from schemas.failpoints import failpoint
@@ -85,14 +86,16 @@ class _Run:
 class DockerEngine:
     """Containers on the Docker engine behind a unix socket."""
 
-    def __init__(self, *, identity: Identity, socket_path: str = "/var/run/docker.sock") -> None:
+    def __init__(self, *, identity: Identity, socket_path: str = "/var/run/docker.sock", gate: StartGate | None = None) -> None:
+        """The ``gate`` is passed by all that starts containers on this engine; by default it has its own."""
         self._identity = identity
+        self._gate = gate or StartGate()
         self._connection = DockerConnection(socket_path)
         self._daemon = DockerDaemon(socket_path)
         self._images = DockerImages(self._connection)
         self._sight = DockerSight(self._connection, identity)
         self._belongings = DockerBelongings(self._connection, identity)
-        self._environments = DockerEnvironments(self._connection, self._images, identity)
+        self._environments = DockerEnvironments(self._connection, self._images, identity, self._gate)
         self._runs: dict[str, _Run] = {}
 
     async def ping(self) -> str:
@@ -113,9 +116,11 @@ class DockerEngine:
         """See :meth:`runner.engine.Engine.data_root`."""
         try:
             async with self._connection.call("asking where Docker keeps its data", _PING_SECONDS) as docker:
-                told = (await docker.system.info()).get("DockerRootDir")
+                info = await docker.system.info()
         except DockerError as error:
             raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
+        self._gate.learn_cores(info.get("NCPU", 0))
+        told = info.get("DockerRootDir")
         return Path(told) if told else None
 
     async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
@@ -141,7 +146,10 @@ class DockerEngine:
     async def _create(self, spec: RunSpec, body: Mapping[str, Any]) -> str:
         for _ in range(2):
             try:
-                async with self._connection.call("creating a container", _HEAVY_CALL_SECONDS) as docker:
+                async with (
+                    self._gate.start(Priority.JOB),
+                    self._connection.call("creating a container", _HEAVY_CALL_SECONDS) as docker,
+                ):
                     # A container that is made after its removal would stay.
                     created = await finished(docker.containers.create(body, name=spec.name))
                     failpoint("docker.created")
@@ -202,8 +210,11 @@ class DockerEngine:
                 # process is killed in between.
                 await run.output.tell(told)
                 failpoint("docker.ordered")
-            run.start_asked = True
-            async with self._connection.call("starting a container", _HEAVY_CALL_SECONDS) as docker:
+            async with (
+                self._gate.start(Priority.JOB),
+                self._connection.call("starting a container", _HEAVY_CALL_SECONDS) as docker,
+            ):
+                run.start_asked = True
                 await docker.containers.container(name).start()
                 failpoint("docker.started")
             if run.adopted:

@@ -31,6 +31,7 @@ from runner.preparation import Listener, Stage
 from runner.requirements import Requirements
 from runner.run_spec import RunSpec
 from runner.shared_work import Progressing, SharedWork
+from runner.start_gate import StartGate
 from schemas.failpoints import failpoint
 from schemas.progress_events import Phase
 
@@ -64,10 +65,19 @@ class _Made:
 class DockerEnvironments:
     """The environments of one hub on one engine."""
 
-    def __init__(self, connection: DockerConnection, images: DockerImages, identity: Identity, *, kept: int = KEPT) -> None:
+    def __init__(
+        self,
+        connection: DockerConnection,
+        images: DockerImages,
+        identity: Identity,
+        gate: StartGate | None = None,
+        *,
+        kept: int = KEPT,
+    ) -> None:
         self._connection = connection
         self._images = images
         self._identity = identity
+        self._gate = gate or StartGate()
         self._kept = kept
         self._work: SharedWork[_Made] = SharedWork()
         #: Ids of images that were seen to have no pip.
@@ -161,7 +171,7 @@ class DockerEnvironments:
                 await made.put_archive("/", archive(spec, wanted))  # type: ignore[no-untyped-call]
                 failpoint("docker.builder_filled")
             await output.attach()
-            async with self._connection.call("starting pip", _HEAVY_CALL_SECONDS) as docker:
+            async with self._gate.start(), self._connection.call("starting pip", _HEAVY_CALL_SECONDS) as docker:
                 await docker.containers.container(container).start()
                 failpoint("docker.pip_started")
             async with aclosing(output.live()) as frames:

@@ -11,6 +11,7 @@ from runner.container_config import CA_BUNDLE, ImageCommand, ca_variables, harde
 from runner.identity import Identity
 from runner.requirements import ACTIONS_FOLDER, WORKSPACE_FOLDER, Requirements
 from runner.run_spec import RunSpec
+from schemas.programs import Network
 
 #: Name of every environment's image, whose tag says what is in it; and how the names of the containers begin that make them.
 REPOSITORY = "pyexecutorhub-env"
@@ -97,6 +98,8 @@ def builder_body(spec: RunSpec, wanted: Requirements, image: ImageCommand, ident
             memory_bytes=_MEMORY_BYTES,
             nano_cpus=_NANO_CPUS,
             pids_limit=_PIDS_LIMIT,
+            # Whatever the program itself may see of it: pip fetches from there.
+            network_mode=Network.BRIDGE.value,
             # Packages may lie in folders that are not root's.
             capabilities=("DAC_OVERRIDE",),
         ),

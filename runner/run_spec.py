@@ -18,7 +18,7 @@ from runner.program_files import ProgramFiles
 from runner.requirement_files import RequirementFiles
 from runner.requirements import Requirements, requirements_of
 from runner.steps import Step
-from schemas.programs import Program
+from schemas.programs import Network, Program
 from schemas.reasons import Reason
 from schemas.settings import ProgramSettings
 
@@ -68,6 +68,7 @@ class RunSpec:
     memory_bytes: int
     nano_cpus: int
     pids_limit: int
+    network: Network = Network.BRIDGE
     timeout_seconds: float
     stop_grace_seconds: float
     labels: Mapping[str, str]
@@ -178,6 +179,7 @@ def plan(
         memory_bytes=program.memory_limit or settings.memory_limit,
         nano_cpus=program.cpu_limit or settings.cpu_limit,
         pids_limit=program.pids_limit or settings.pids_limit,
+        network=program.network or settings.network,
         timeout_seconds=timeout_seconds,
         stop_grace_seconds=program.stop_grace_seconds or settings.stop_grace_seconds,
         labels={

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from schemas.ids import ProgramId
 from schemas.quantities import Memory, NanoCpus, Seconds
@@ -17,6 +17,15 @@ _Path = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=
 def _nothing_if_empty(value: object) -> object:
     # Written, and left empty: as in the seed, that names no image.
     return None if value == "" else value
+
+
+class Network(StrEnum):
+    """What of the network a program's container sees."""
+
+    #: Docker's own bridge, and through it whatever the engine's host reaches.
+    BRIDGE = "bridge"
+    #: A loopback interface of its own, and nothing else.
+    NONE = "none"
 
 
 class ProgramKind(StrEnum):
@@ -75,7 +84,17 @@ class Program(BaseModel):
     memory_limit: Memory | None = None
     cpu_limit: NanoCpus | None = None
     pids_limit: Annotated[int, Field(ge=1)] | None = None
+    #: Of a container; what a Compose program has of networks its file says.
+    network: Network | None = None
     #: Whether an execution that failed is tried again.
     retry: RetryPolicy | None = None
     #: The work queue that its commands go to.
     pool: PoolName | None = None
+
+    @field_validator("network")
+    @classmethod
+    def _only_of_a_container(cls, network: Network | None, others: ValidationInfo) -> Network | None:
+        # Taken and not obeyed, it would be believed.
+        if network is not None and others.data.get("path_docker_compose_run") is not None:
+            raise ValueError("does not hold for a Compose program; write network_mode into its Compose file")
+        return network

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.programs import OnLimit, PoolName
+from schemas.programs import Network, OnLimit, PoolName
 from schemas.quantities import Bytes, Memory, NanoCpus, Seconds
 from schemas.retries import NEVER, RetryPolicy
 
@@ -25,6 +25,8 @@ class ProgramSettings(BaseModel):
     cpu_limit: NanoCpus = 500_000_000
     #: Processes and threads in a container.
     pids_limit: Annotated[int, Field(ge=1)] = 256
+    #: Of containers of programs that do not say; not of Compose programs.
+    network: Network = Network.BRIDGE
     #: Seconds between SIGTERM and SIGKILL.
     stop_grace_seconds: Seconds = 10.0
     #: Seconds that each of ``act_before`` and ``act_after`` may run.

@@ -236,7 +236,7 @@ def test_a_field_with_nothing_behind_it_counts_as_not_written() -> None:
             [
                 "2:16: program 'a', field 'key': is not known: use one of id, name, path, description, enabled, main_file, "
                 "docker_image, parameters, path_docker_compose_run, compose_profile, on_limit, timeout_seconds, "
-                "stop_grace_seconds, memory_limit, cpu_limit, pids_limit, retry, pool"
+                "stop_grace_seconds, memory_limit, cpu_limit, pids_limit, network, retry, pool"
             ],
         ),
         (
@@ -284,6 +284,15 @@ def test_a_field_with_nothing_behind_it_counts_as_not_written() -> None:
         (
             "bots:\n  a: {path: p, pids_limit: 0}\n",
             ["2:28: program 'a', field 'pids_limit': must be greater than or equal to 1"],
+        ),
+        ("bots:\n  a: {path: p, network: host}\n", ["2:25: program 'a', field 'network': must be 'bridge' or 'none'"]),
+        ("settings:\n  network: internal\n", ["2:12: field 'network': must be 'bridge' or 'none'"]),
+        (
+            "bots:\n  a: {path: p, path_docker_compose_run: c.yml, network: none}\n",
+            [
+                "2:57: program 'a', field 'network': does not hold for a Compose program; "
+                "write network_mode into its Compose file"
+            ],
         ),
         (
             "bots:\n  a: {path: p, pool: a b}\n",

@@ -51,6 +51,7 @@ VALUES = {
     "memory_limit": "64m",
     "cpu_limit": "0.25",
     "pids_limit": "9",
+    "network": "none",
     "stop_grace_seconds": "2",
     "action_timeout_seconds": "8",
     "install_timeout_seconds": "90",

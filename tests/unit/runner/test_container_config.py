@@ -6,6 +6,7 @@ import pytest
 from runner.container_config import CA_BUNDLE, ImageCommand, create_body, order
 from runner.run_spec import RunSpec
 from runner.steps import Step
+from schemas.programs import Network
 
 SPEC = RunSpec(
     execution_id="01a20afb-890e-728b-8a27-c7e1c8c72c78",
@@ -62,6 +63,14 @@ GOLDEN = """
 
 def test_the_whole_body_is_this_m13() -> None:
     assert create_body(SPEC, ImageCommand()) == json.loads(GOLDEN)
+
+
+def test_a_program_without_a_network_has_none_and_all_else_is_the_same() -> None:
+    body = create_body(replace(SPEC, network=Network.NONE), ImageCommand())
+    assert body["HostConfig"].pop("NetworkMode") == "none"
+    expected = json.loads(GOLDEN)
+    del expected["HostConfig"]["NetworkMode"]
+    assert body == expected
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from runner.install_errors import install_timed_out, pip_failed
 from runner.requirement_files import RequirementFiles
 from runner.requirements import Requirements, requirements_of
 from runner.run_spec import RunSpec
+from schemas.programs import Network
 from schemas.reasons import Category, Reason
 from tests.unit.runner.test_container_config import SPEC
 
@@ -50,6 +51,11 @@ def test_an_environment_is_named_by_the_hub_the_image_and_what_is_wanted() -> No
     assert name not in others
     assert len(others) == 3
     assert environment_name(Identity("hub", "another runner"), IMAGE, wanted()) == name
+
+
+def test_pip_has_a_network_also_where_the_program_has_none() -> None:
+    body = builder_body(replace(spec(), network=Network.NONE), wanted(), IMAGE, IDENTITY)
+    assert body["HostConfig"]["NetworkMode"] == "bridge"
 
 
 def test_pip_runs_in_a_container_that_sees_nothing_of_the_program() -> None:

@@ -9,6 +9,7 @@ from runner.errors import CannotRun
 from runner.identity import Identity
 from runner.program_files import ProgramFiles
 from runner.run_spec import HostPaths, Owner, RunSpec, container_name, plan
+from schemas.programs import Network
 from schemas.reasons import Reason
 from schemas.settings import ProgramSettings
 from tests.support.runner_fixtures import make_program
@@ -150,6 +151,12 @@ def test_a_program_s_own_limits_go_before_the_settings_p12_p13() -> None:
     own = make(settings=settings, memory_limit="64m", cpu_limit="0.5", pids_limit=5, timeout_seconds="1m", stop_grace_seconds=1)
     assert (own.memory_bytes, own.nano_cpus, own.pids_limit) == (64 * 1024**2, 500_000_000, 5)
     assert (own.timeout_seconds, own.stop_grace_seconds) == (60, 1)
+
+
+def test_a_program_s_own_network_goes_before_that_of_the_settings() -> None:
+    assert make().network is Network.BRIDGE
+    assert make(settings={"network": "none"}).network is Network.NONE
+    assert make(settings={"network": "none"}, network="bridge").network is Network.BRIDGE
 
 
 def test_the_labels_say_whose_it_is_and_what_for_m45() -> None:

@@ -1,0 +1,87 @@
+"""The gate before Docker: no more starts at once than its host has cores, and whoever waits for a result goes first.
+
+Beyond that number Docker starts no more containers a second; each start only takes the longer. Who waits here waits for a
+bounded time: every start ahead has its own limit, and there are no more of them than a runner has slots and a pool has places.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import IntEnum
+
+
+class Priority(IntEnum):
+    """For what a container is started; a smaller one goes first."""
+
+    #: Somebody waits for it.
+    JOB = 0
+    #: For a warm pool, to be there when somebody does.
+    REFILL = 1
+
+
+class StartGate:
+    """As many starts at once as there are places; within a priority in the order in which they came."""
+
+    def __init__(self, places: int | None = None) -> None:
+        """Without ``places`` there are as many as cores: this machine's, until :meth:`learn_cores` tells the engine's."""
+        self._is_fixed = places is not None
+        self._places = places or os.cpu_count() or 1
+        self._taken = 0
+        self._waiting: dict[Priority, deque[asyncio.Future[None]]] = {priority: deque() for priority in Priority}
+
+    @property
+    def places(self) -> int:
+        """How many may start at once."""
+        return self._places
+
+    @property
+    def taken(self) -> int:
+        """How many are starting right now."""
+        return self._taken
+
+    def learn_cores(self, cores: int) -> None:
+        """The engine's host has so many cores. It changes nothing where the number of places was given."""
+        if not self._is_fixed and cores > 0:
+            self._places = cores
+            self._admit()
+
+    def waiting(self, priority: Priority) -> int:
+        """How many of this priority wait for a place."""
+        return len(self._waiting[priority])
+
+    @asynccontextmanager
+    async def start(self, priority: Priority = Priority.JOB) -> AsyncIterator[None]:
+        """A place, for as long as one container is made or started. Who is cancelled while waiting takes nobody's place."""
+        await self._enter(priority)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, priority: Priority) -> None:
+        if self._taken < self._places:  # then nobody waits
+            self._taken += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[priority].append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self._leave()  # its turn had come in the same moment
+            elif turn in self._waiting[priority]:
+                self._waiting[priority].remove(turn)
+            raise
+
+    def _leave(self) -> None:
+        self._taken -= 1
+        self._admit()
+
+    def _admit(self) -> None:
+        for _, queue in sorted(self._waiting.items()):
+            while queue and self._taken < self._places:
+                if not (turn := queue.popleft()).cancelled():
+                    turn.set_result(None)
+                    self._taken += 1
