@@ -222,7 +222,10 @@ async def test_fault13_fault14_t5_a_daemon_killed_while_containers_are_made_star
             await in_thread(own_engine.start)
             await eventually(answers)
         submitting.cancel()
+        # It works as before, and nothing is lost to a restart that is over.
+        after = await around.submit("short")
         endings = dict(zip(submitted, await around.endings(*submitted), strict=True))
+        assert (await around.ended(after, within_seconds=60)).status is Status.COMPLETED
 
         async def left() -> list[str]:
             return (await asyncio.to_thread(own_engine.docker, "ps", "--all", "--quiet")).split()
@@ -235,8 +238,9 @@ async def test_fault13_fault14_t5_a_daemon_killed_while_containers_are_made_star
         # What was being started when it died: with live-restore too.
         (Status.FAILED, Reason.DOCKER_RESTARTED),
     }
-    assert {name for name, ended in endings.items() if ended.status is Status.COMPLETED} <= set(starts)
-    assert sum(ended.status is Status.COMPLETED for ended in endings.values()) > len(endings) / 2
+    completed = {name for name, ended in endings.items() if ended.status is Status.COMPLETED}
+    assert completed
+    assert completed <= set(starts)
 
 
 @pytest.mark.parametrize("live_restore", [False, True])
