@@ -55,7 +55,18 @@ async def _connect(url: str, name: str) -> AbstractConnection:
     tolerate_foreign_properties()
     address = URL(url)
     address = address.with_query({"heartbeat": str(HEARTBEAT_SECONDS), "name": name, **address.query})
-    return await bounded(aio_pika.connect(address), CONNECT_LIMIT_SECONDS, "connecting to RabbitMQ")
+    connection = aio_pika.Connection(address)
+
+    async def connected() -> AbstractConnection:
+        try:
+            await connection.connect()
+        except BaseException:
+            # Else the library does it once this is collected, when perhaps no loop runs any more.
+            await connection.close()
+            raise
+        return connection
+
+    return await bounded(connected(), CONNECT_LIMIT_SECONDS, "connecting to RabbitMQ")
 
 
 def loss_of(connection: AbstractConnection) -> asyncio.Future[str]:

@@ -344,17 +344,21 @@ async def test_what_people_write_in_compose_files_works_unchanged_k1(compose_hub
 
 
 async def test_a_build_that_fails_or_takes_too_long_leaves_nothing_k5(compose_hub: ComposeHub) -> None:
-    around = compose_hub({"services": {"app": {"build": "."}}}, settings={"install_timeout_seconds": 3})
-    for step, words in (("false", "docker compose build failed"), ("sleep 600", "did not end within 3 s")):
-        marked = f"{step} # {around.identity.runner_id}"
+    for step, limit_seconds, words in (
+        ("false", 60, "docker compose build failed"),
+        ("sleep 600", 3, "did not end within 3 s"),
+    ):
+        around = compose_hub({"services": {"app": {"build": "."}}}, settings={"install_timeout_seconds": limit_seconds})
+        runner_id = around.identity.runner_id
+        marked = f"{step} # {runner_id}"
         (compose_hub.program / "Dockerfile").write_text(f"FROM {DEBIAN}\nRUN sh -c '{marked}'\n")
         async with around.runner():
             ended = await around.ended(await around.submit(), within_seconds=60)
         assert (ended.status, ended.reason) == (Status.FAILED, Reason.IMAGE_BUILD_FAILED)
         assert words in (ended.message or "")
 
-        async def steps() -> list[str]:
+        async def steps(runner_id: str = runner_id) -> list[str]:
             listed = await asyncio.to_thread(docker, "ps", "--all", "--no-trunc", "--format={{.Command}}")
-            return [line for line in listed.splitlines() if around.identity.runner_id in line]
+            return [line for line in listed.splitlines() if runner_id in line]
 
         await eventually(steps, lambda seen: seen == [])
