@@ -366,11 +366,11 @@ async def test_nothing_is_lost_by_a_view_that_is_behind_the_log(bench: Bench, mo
 async def test_bus6_after_a_gap_in_the_decisions_their_owners_have_time_to_claim_again(bench: Bench) -> None:
     await bench.bus.decisions.decide(claim(ONE))
     bench.log_only(ONE)
-    async with bench.running(bench.lost_commands(lost_seconds=0.1, gap_seconds=0.6)):
+    async with bench.running(bench.lost_commands(lost_seconds=0.1, gap_seconds=2)):
         await bench.until(ONE, Status.QUEUED)
         await asyncio.sleep(0.8)
         bench.bus.decisions_.forget()
         await asyncio.sleep(0.3)
         await bench.bus.decisions.decide(claim(ONE))
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(2.2)
     assert not [end for end in bench.bus.decisions_.proposed if isinstance(end, End)]
