@@ -95,6 +95,8 @@ class LostRunners:
         #: Of silent epochs: how far their claims were looked at, and what of them is open, by execution.
         self._seen: dict[str, int] = {}
         self._open: defaultdict[str, dict[str, _Open]] = defaultdict(dict)
+        #: Of epochs with claims: the newest one that there was with the tick before.
+        self._newest: dict[str, int] = {}
 
     async def run(self) -> None:
         """Look after every tick, until cancelled. Bus and view may come and go; anything else ends it."""
@@ -102,6 +104,7 @@ class LostRunners:
         while True:
             self._seen.clear()
             self._open.clear()
+            self._newest.clear()
             try:
                 async for attendance in self._leases.ticks(self._lease_seconds):
                     try:
@@ -116,10 +119,14 @@ class LostRunners:
     async def _look(self, attendance: Attendance) -> None:
         if attendance.ticks % _LOOK_ANEW_TICKS == 0:
             self._seen.clear()
+        before, self._newest = self._newest, {}
         for epoch in await self._epochs.with_claims():
+            self._newest[epoch.epoch] = epoch.last_claim
             if epoch.is_fenced or attendance.is_silent(epoch.epoch):
                 await self._collect(epoch)
-                await self._end(epoch, epoch.runner_id or attendance.runner_of(epoch.epoch))
+                # Who claims has written a lease not long before, to another stream: that of a new claim may not be read yet.
+                if epoch.is_fenced or epoch.last_claim <= before.get(epoch.epoch, 0):
+                    await self._end(epoch, epoch.runner_id or attendance.runner_of(epoch.epoch))
             else:
                 # It is back in time.
                 self._open.pop(epoch.epoch, None)

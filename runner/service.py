@@ -347,7 +347,14 @@ class Runner:
         return isinstance(decision, Claim) and decision.nonce == claimed.nonce
 
     async def _decide(self, claimed: Claimed) -> Decision:
-        """The decision, asked for until it is known. The same nonce each time, so asking again is harmless."""
+        """The decision, asked for until it is known. The same nonce each time, so asking again is harmless.
+
+        Who was frozen or cut off says first that it is there again: else it would be given up with what it claims now.
+
+        Raises:
+            Fenced: the claim's epoch is over.
+        """
+        await self._standing.sure(claimed.epoch)
         claim = Claim(
             execution_id=claimed.execution_id,
             attempt=claimed.attempt,

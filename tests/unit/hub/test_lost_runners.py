@@ -174,6 +174,22 @@ async def test_a_runner_that_is_heard_of_in_time_loses_nothing(bench: Bench) -> 
     assert (bench.bus.epochs_.fenced, bench.endings) == ([], [])
 
 
+async def test_bus1_what_a_silent_runner_has_only_just_claimed_is_not_lost_before_its_lease_had_time_to_be_read(
+    bench: Bench,
+) -> None:
+    async with bench.holder():
+        await bench.ask(ONE)
+        await bench.leases.tick(LEASES_A_TTL + 2)
+        await bench.claim(ONE)
+        await bench.leases.tick()
+        assert bench.bus.epochs_.fenced == []
+        bench.leases.hear("e")
+        await bench.leases.tick(LEASES_A_TTL - 1)
+        assert (bench.bus.epochs_.fenced, bench.endings) == ([], [])
+        await bench.leases.tick()
+        assert bench.bus.epochs_.fenced == ["e"]
+
+
 async def test_a_silent_runner_without_anything_unfinished_is_left_alone(bench: Bench) -> None:
     async with bench.holder():
         await bench.ask(ONE)

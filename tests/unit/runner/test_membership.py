@@ -202,8 +202,9 @@ async def test_fault5_nothing_starts_while_it_is_not_sure_and_all_goes_on_afterw
     async with hub.runner() as runner:
         await hub.ended(await hub.submit())
         standing = runner._standing
+        execution_id = await hub.submit(prepare_seconds=0.5)
+        await eventually(lambda: hub.bus.decisions.decision_for(execution_id, 1))
         standing._sure_seconds = 0.0
-        execution_id = await hub.submit()
 
         async def is_made() -> bool:
             return execution_id in hub.fake.containers
@@ -211,6 +212,19 @@ async def test_fault5_nothing_starts_while_it_is_not_sure_and_all_goes_on_afterw
         await eventually(is_made)
         await asyncio.sleep(0.2)
         assert hub.fake.starts[execution_id] == 0
+        standing._sure_seconds = 15.0
+        standing._wake()
+        assert (await hub.ended(execution_id)).status is Status.COMPLETED
+
+
+async def test_bus1_who_is_not_sure_to_be_counted_among_the_living_claims_nothing_until_that_is_said(hub: Hub) -> None:
+    async with hub.runner() as runner:
+        await hub.ended(await hub.submit())
+        standing = runner._standing
+        standing._sure_seconds = 0.0
+        execution_id = await hub.submit()
+        await asyncio.sleep(0.3)
+        assert await hub.bus.decisions.decision_for(execution_id, 1) is None
         standing._sure_seconds = 15.0
         standing._wake()
         assert (await hub.ended(execution_id)).status is Status.COMPLETED
