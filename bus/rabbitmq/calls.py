@@ -17,6 +17,14 @@ CALL_LIMIT_SECONDS = 5.0
 CLIENT_ERRORS: tuple[type[BaseException], ...] = CONNECTION_EXCEPTIONS
 
 
+def is_client_error(error: BaseException) -> bool:
+    """Whether it says that broker or connection failed.
+
+    What waits on a connection that ends without a reason gets a bare ``Exception`` (aiormq 7.2, ``FutureStore.reject_all``).
+    """
+    return isinstance(error, CLIENT_ERRORS) or type(error) is Exception
+
+
 async def bounded(call: Awaitable[T], limit_seconds: float, doing: str) -> T:
     """The result of ``call``; ``doing`` says what it does, for the error.
 
@@ -49,7 +57,7 @@ def result_of(task: asyncio.Future[T], doing: str) -> T:
     error = task.exception()
     if error is None:
         return task.result()
-    if isinstance(error, CLIENT_ERRORS):
+    if is_client_error(error):
         raise BusUnavailable(f"{doing} failed: {describe(error)}") from error
     raise error
 

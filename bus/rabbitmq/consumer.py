@@ -10,7 +10,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp import commands as spec
 
 from bus.errors import BusUnavailable
-from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, CLIENT_ERRORS, bounded, describe
+from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, bounded, describe, is_client_error
 
 
 class Consumer:
@@ -125,7 +125,9 @@ async def _send(sending: Awaitable[None], doing: str) -> None:
             await sending
     except TimeoutError as error:
         raise BusUnavailable(f"{doing} took longer than {CALL_LIMIT_SECONDS:g} s") from error
-    except CLIENT_ERRORS as error:
+    except Exception as error:
+        if not is_client_error(error):
+            raise
         raise BusUnavailable(f"{doing} failed: {describe(error)}") from error
 
 

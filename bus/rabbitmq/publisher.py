@@ -10,7 +10,7 @@ from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelInvalidStateError, DeliveryError, PublishError
 
 from bus.errors import BusUnavailable, Unroutable
-from bus.rabbitmq.calls import CLIENT_ERRORS, describe
+from bus.rabbitmq.calls import describe, is_client_error
 from bus.rabbitmq.connection import Link, close_quietly
 
 log = structlog.get_logger()
@@ -173,7 +173,7 @@ class Publisher:
             raise Unroutable(f"no queue takes this message: {describe(error)}") from error
         if isinstance(error, DeliveryError):
             raise BusUnavailable("RabbitMQ refused the message (a nack)", outcome_unknown=True) from error
-        if isinstance(error, CLIENT_ERRORS):
+        if is_client_error(error):
             raise BusUnavailable(f"publishing failed: {describe(error)}", outcome_unknown=True) from error
         raise error
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 import aiormq.abc
 from aio_pika.abc import AbstractConnection
 
-from bus.rabbitmq.calls import CLIENT_ERRORS
+from bus.rabbitmq.calls import is_client_error
 
 #: Seconds between two questions to the server.
 PING_SECONDS = 2.0
@@ -52,7 +52,9 @@ async def _ask(connection: AbstractConnection, channel: aiormq.abc.AbstractChann
                 return None
             channel = await connection.transport.connection.channel(publisher_confirms=False)
         await channel.basic_qos(prefetch_count=1)
-    except CLIENT_ERRORS:
+    except Exception as error:
+        if not is_client_error(error):
+            raise
         return None  # a lost connection, which others notice too, is no silent one
     return channel
 

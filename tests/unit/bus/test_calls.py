@@ -29,11 +29,18 @@ async def test_what_takes_too_long_is_cancelled() -> None:
     assert waiting.cancelled()
 
 
-@pytest.mark.parametrize("error", [AMQPConnectionError("gone"), ChannelInvalidStateError("closed"), OSError("refused")])
+@pytest.mark.parametrize(
+    "error", [AMQPConnectionError("gone"), ChannelInvalidStateError("closed"), OSError("refused"), Exception()]
+)
 async def test_a_failure_of_the_library_is_an_unavailable_bus(error: Exception) -> None:
     with pytest.raises(BusUnavailable, match="asking failed") as failed:
         await bounded(fail(error), 1, "asking")
     assert failed.value.__cause__ is error
+
+
+async def test_a_mistake_of_ours_is_no_unavailable_bus() -> None:
+    with pytest.raises(ValueError, match="ours"):
+        await bounded(fail(ValueError("ours")), 1, "asking")
 
 
 async def test_a_call_that_the_library_cancelled_is_no_cancellation_of_ours() -> None:
