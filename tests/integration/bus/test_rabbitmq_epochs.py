@@ -44,6 +44,7 @@ async def test_bus1_what_an_epoch_claims_after_its_fence_is_void_and_another_may
         await soon(lost.decisions.decide(after))
     mine = claim("another", after.execution_id)
     assert await soon(other.decisions.decide(mine)) == mine
+    await soon(lost.epochs.catch_up())  # each process knows what it has read
     assert await soon(lost.decisions.decide(after)) == mine, "once it is decided, that is the answer"
     assert await soon(other.decisions.decide(claim("another", before.execution_id))) == before
     await soon(other.epochs.catch_up())
