@@ -13,16 +13,14 @@ T = TypeVar("T")
 #: Seconds that any one question to the broker may take.
 CALL_LIMIT_SECONDS = 5.0
 
-#: What the library raises when broker or connection fail. RuntimeError is among them: a closed channel raises one.
-CLIENT_ERRORS: tuple[type[BaseException], ...] = CONNECTION_EXCEPTIONS
-
 
 def is_client_error(error: BaseException) -> bool:
-    """Whether it says that broker or connection failed.
+    """Whether it is one that the library raises when broker or connection fail.
 
-    What waits on a connection that ends without a reason gets a bare ``Exception`` (aiormq 7.2, ``FutureStore.reject_all``).
+    RuntimeError is among them: a closed channel raises one. What waits on a connection that ends without a reason gets a bare
+    ``Exception`` (aiormq 7.2, ``FutureStore.reject_all``).
     """
-    return isinstance(error, CLIENT_ERRORS) or type(error) is Exception
+    return isinstance(error, CONNECTION_EXCEPTIONS) or type(error) is Exception
 
 
 async def bounded(call: Awaitable[T], limit_seconds: float, doing: str) -> T:
