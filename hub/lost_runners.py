@@ -17,12 +17,12 @@ import structlog
 from bus.attendance import Attendance
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable
-from bus.messages import CANCELLED, LEASE_SECONDS, Claim, Epoch, Message, StreamName
+from bus.messages import CANCELLED, LEASE_SECONDS, Claim, Epoch, StreamName
 from bus.ports import Decisions, Epochs, Leases, Streams
 from gateway.errors import ViewUnavailable
+from hub.attempts import message_of
 from hub.fold import SOURCE
 from schemas.attempts import ending_event
-from schemas.cloud_events import CONTENT_TYPE
 from schemas.events import AttemptEndedEvent, Ended, ExecutionEvent
 from schemas.executions import Execution
 from schemas.failpoints import failpoint
@@ -172,8 +172,7 @@ class LostRunners:
             if isinstance(following, Claim):
                 continue  # the view will show that a later attempt is another's
             event = lost_event(each.execution, each.claim, runner_id, await self._retry(each.execution))
-            message = Message(id=event.id, body=event.to_bytes(), content_type=CONTENT_TYPE)
-            await self._streams.append(StreamName.LOG, event.routing_key, message)
+            await self._streams.append(StreamName.LOG, event.routing_key, message_of(event))
             failpoint("lost_runners.appended")
             each.write_at = time.monotonic() + _WRITE_AGAIN_SECONDS
             _log.info(
