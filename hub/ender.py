@@ -14,11 +14,11 @@ import structlog
 
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable
-from bus.messages import COMMAND_LOST, EXPIRED, End, Message, StreamName
+from bus.messages import COMMAND_LOST, EXPIRED, End, StreamName
 from bus.ports import Decisions, Streams
 from gateway.errors import ViewUnavailable
+from hub.attempts import message_of
 from hub.fold import SOURCE
-from schemas.cloud_events import CONTENT_TYPE
 from schemas.events import Ended, ExecutionEvent
 from schemas.executions import Execution
 from schemas.failpoints import failpoint
@@ -172,8 +172,7 @@ class Ender:
         if not isinstance(await self._decisions.decision_for(execution.execution_id, execution.attempt), End):
             return
         event = terminal_event(execution, wanted.end)
-        message = Message(id=event.id, body=event.to_bytes(), content_type=CONTENT_TYPE)
-        await self._streams.append(StreamName.LOG, event.routing_key, message)
+        await self._streams.append(StreamName.LOG, event.routing_key, message_of(event))
         failpoint("ender.appended")
         wanted.write_at = now + _WRITE_AGAIN_SECONDS
         _log.info(
