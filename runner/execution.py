@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
@@ -38,7 +38,7 @@ from runner.run_spec import container_name
 from runner.step_by_step import Outcome, StepByStep, Witness
 from runner.surroundings import Surroundings
 from runner.telling import Telling
-from runner.waiting import unless
+from runner.waiting import cancel, unless
 from schemas.catalogue import Catalogue
 from schemas.ids import routable_program_id
 from schemas.masking import masked_command_line, parameters_line
@@ -92,6 +92,10 @@ class Execution:
         #: What was said around the program: before it ran, and after it had ended.
         self._before = Lines()
         self._after = Lines()
+        #: Is done once this has heard of an end that came before it was in hand.
+        self._ends_told: Awaitable[None] | None = None
+        #: The event of its start on its way into the journal.
+        self._start_written: asyncio.Task[None] | None = None
 
     @property
     def seconds_to_let_go(self) -> float:
@@ -134,8 +138,9 @@ class Execution:
         self._do_not_start.set()
         self._container.detach.set()
 
-    async def run(self) -> Fate:
-        """Run the program to its end."""
+    async def run(self, ends_told: Awaitable[None] | None = None) -> Fate:
+        """Run the program to its end. Nothing is started before ``ends_told``: before it was told of what ended it already."""
+        self._ends_told = ends_told
         return await self._see_through(self._from_the_start())
 
     async def go_on(self) -> Fate:
@@ -201,11 +206,7 @@ class Execution:
     async def _from_the_start(self) -> Outcome:
         catalogue, program = await find_program(self._claimed.command.program_id, self._around.catalogues)
         self._program_id = program.id
-        if self.is_cancelled:
-            raise Cancelled
-        if not program.enabled:
-            raise CannotRun(Reason.DISABLED, f"Program '{self._claimed.command.program_id}' is disabled")
-        spec = await self._plan(catalogue, program)
+        spec = await self._plan_unless_ended(catalogue, program)
         prepared = await self._prepare(spec)
         self._container.adoptable = prepared.adoptable
         for note in prepared.notes:
@@ -241,6 +242,7 @@ class Execution:
 
     async def _step_by_step(self, course: Course, order: Order) -> Outcome:
         async def started() -> None:
+            # Nothing waits for the disk: what is written later, its end above all, gets there later.
             if self._started_at is None:
                 self._started_at, self._begun = utc_now(), Moment.now()
                 running = self._reports.running(
@@ -249,7 +251,9 @@ class Execution:
                     image=course.image,
                     container_id=course.container_id,
                 )
-                await self._journal.started(self._claimed, self._started_at, running)
+                writing = self._journal.started(self._claimed, self._started_at, running)
+                self._start_written = asyncio.create_task(writing, name=f"start of {self.name}")
+                await asyncio.sleep(0)  # by now it is asked for
                 self._log.info("execution started", action="execution_started", program_id=course.program_id)
 
         async def wrote(piece: Piece) -> None:
@@ -270,7 +274,18 @@ class Execution:
             published={StreamName.STDOUT: self._claimed.stdout, StreamName.STDERR: self._claimed.stderr},
             order=order,
         )
-        return await steps.run()
+        try:
+            return await steps.run()
+        finally:
+            await self._until_start_is_written()
+
+    async def _until_start_is_written(self) -> None:
+        writing, self._start_written = self._start_written, None
+        if writing is not None:
+            try:
+                await writing
+            finally:
+                await cancel(writing)
 
     async def _until_sure(self) -> None:
         """Wait until it is sure that nobody has given this runner up: before each start of the container."""
@@ -284,6 +299,24 @@ class Execution:
                 raise Cancelled from None
             raise
         self._has_begun = True
+
+    async def _plan_unless_ended(self, catalogue: Catalogue, program: Program) -> Spec:
+        """Plan while the bus is asked whether somebody wants it to end."""
+        planning = asyncio.create_task(self._plan(catalogue, program), name=f"plan {self.name}") if program.enabled else None
+        try:
+            await self._hear_of_ends()
+            if self.is_cancelled:
+                raise Cancelled
+            if planning is None:
+                raise CannotRun(Reason.DISABLED, f"Program '{self._claimed.command.program_id}' is disabled")
+            return await planning
+        finally:
+            if planning is not None:
+                await cancel(planning)
+
+    async def _hear_of_ends(self) -> None:
+        if self._ends_told is not None:
+            await self._ends_told
 
     async def _plan(self, catalogue: Catalogue, program: Program) -> Spec:
         self._log.info(parameters_line(program.parameters, self._claimed.command.parameters), action="program_parameters")
@@ -328,6 +361,7 @@ class Execution:
         return self._started_at + timedelta(seconds=took if 0 <= took <= took_at_most else took_at_most)
 
     async def _end(self, outcome: Outcome) -> None:
+        await self._hear_of_ends()
         ending, retry = outcome.ending, self._retry()
         reports = [self._reports.wrote(self._program_id, piece) for piece in outcome.pieces]
         ended = self._reports.ended(

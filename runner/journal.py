@@ -1,9 +1,12 @@
 """The runner's own durable record: what it has claimed, and what it must still tell."""
 
 import asyncio
+import contextlib
+import itertools
 import json
 import secrets
 import sqlite3
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +27,8 @@ from schemas.events import AttemptEnded, Ended
 from schemas.failpoints import failpoint
 from schemas.output import StreamName
 
+#: Reports that are kept at hand for who tells them, the newest, so that the file need not be asked for what was just written.
+_MOST_AT_HAND = 64
 #: Nonces of claims that are kept, the newest. More in a row than any runner loses to others.
 _MOST_NONCES = 10_000
 
@@ -40,6 +45,8 @@ class Journal:
         self._lock: FileLock | None = None
         self._epoch: str | None = None
         self._outbox_bytes = 0
+        #: The newest reports of the outbox, in order; all of the file's with a number above that of the first are here.
+        self._at_hand: deque[Waiting] = deque(maxlen=_MOST_AT_HAND)
         #: Set while reports wait, or may wait, in the outbox.
         self.reports_waiting = asyncio.Event()
 
@@ -141,7 +148,7 @@ class Journal:
             if deleted.rowcount:
                 db.execute("DELETE FROM shares WHERE execution_id = ? AND attempt = ?", claimed.key)
 
-        await self._writer.do(work)
+        await self._writer.do(work, patient=True)
         failpoint("journal.forgotten")
 
     async def renew(self, epoch: str, *reports: Report) -> None:
@@ -151,18 +158,23 @@ class Journal:
         rows = [row_of(report) for report in reports]
         new = str(uuid4())
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection) -> tuple[str, int]:
             changed = db.execute("UPDATE about SET value = ? WHERE name = 'epoch' AND value = ?", (new, epoch))
             if changed.rowcount:
                 db.execute("DELETE FROM claims WHERE epoch = ?", (epoch,))
                 db.execute("DELETE FROM shares")
                 db.execute("DELETE FROM outbox")
                 db.executemany(INSERT_REPORT, rows)
+            return read_about(db)
 
-        await self._writer.do(work)
-        failpoint("journal.renewed")
-        self._epoch, self._outbox_bytes = await self._writer.do(read_about)
-        self.reports_waiting.set()
+        def renewed(about: tuple[str, int]) -> None:
+            failpoint("journal.renewed")
+            # What is at hand is of the epoch that is over. Whoever reads the outbox from here on knows the new one.
+            self._at_hand.clear()
+            self._epoch, self._outbox_bytes = about
+            self.reports_waiting.set()
+
+        await self._writer.do(work, then=renewed)
 
     async def is_older_than(self, nonce: str) -> bool:
         """Whether a claim with this nonce, the newest that was won under this epoch, was made after this record was copied.
@@ -240,12 +252,18 @@ class Journal:
         await self._change("SELECT 1", (), report)
         failpoint("journal.noted")
 
-    async def next_reports(self, limit: int) -> list[Waiting]:
-        """The reports that wait longest."""
+    async def next_reports(self, limit: int, after: int = 0) -> Sequence[Waiting]:
+        """The reports that wait longest, of those with a number above ``after``."""
+        while self._at_hand and self._at_hand[0].number <= after:
+            self._at_hand.popleft()
+        # Without a gap, as numbers are given without one: else some were told, dropped, or too many to be kept at hand.
+        if self._at_hand and self._at_hand[0].number == after + 1:
+            return list(itertools.islice(self._at_hand, limit))
 
         def work(db: sqlite3.Connection) -> list[Waiting]:
             rows = db.execute(
-                "SELECT number, execution_id, stream, key, message_id, body FROM outbox ORDER BY number LIMIT ?", (limit,)
+                "SELECT number, execution_id, stream, key, message_id, body FROM outbox WHERE number > ? ORDER BY number LIMIT ?",
+                (after, limit),
             )
             return [Waiting(row[0], Report(row[1], BusStream(row[2]), *row[3:])) for row in rows]
 
@@ -259,29 +277,41 @@ class Journal:
         facts = [ending_in(body) for (body,) in bodies]
         return [fact for fact in facts if fact is not None]
 
-    async def told(self, reports: Sequence[Waiting]) -> None:
-        """These reports are on the bus."""
+    def told(self, reports: Sequence[Waiting]) -> asyncio.Future[int]:
+        """These reports are on the bus. Asked for when this returns, and done some milliseconds later; nobody is in a hurry, as
+        they may be told again.
+        """
         numbers = [waiting.number for waiting in reports]
         # Of those that are still there: they may have been dropped with their epoch.
         delete = "DELETE FROM outbox WHERE number = ? RETURNING LENGTH(body)"
-        told_bytes = await self._writer.do(
-            lambda db: sum(size for number in numbers for (size,) in db.execute(delete, (number,)).fetchall())
-        )
-        failpoint("journal.told")
-        self._outbox_bytes -= told_bytes
+
+        def work(db: sqlite3.Connection) -> int:
+            return sum(size for number in numbers for (size,) in db.execute(delete, (number,)).fetchall())
+
+        def forgotten(told_bytes: int) -> None:
+            failpoint("journal.told")
+            self._outbox_bytes -= told_bytes
+            for waiting in reports:
+                with contextlib.suppress(ValueError):
+                    self._at_hand.remove(waiting)
+
+        return self._writer.ask(work, then=forgotten, patient=True)
 
     async def _change(
         self, sql: str, values: Sequence[object], *reports: Report, also: tuple[str, Sequence[object]] | None = None
     ) -> None:
         rows = [row_of(report) for report in reports]
 
-        def work(db: sqlite3.Connection) -> None:
+        def work(db: sqlite3.Connection) -> list[int]:
             db.execute(sql, values)
             if also is not None:
                 db.execute(*also)
-            db.executemany(INSERT_REPORT, rows)
+            return [db.execute(INSERT_REPORT, row).lastrowid or 0 for row in rows]
 
-        await self._writer.do(work)
-        if reports:
+        def written(numbers: list[int]) -> None:
+            self._at_hand.extend(map(Waiting, numbers, reports))
             self._outbox_bytes += sum(len(report.body) for report in reports)
             self.reports_waiting.set()
+
+        # Whoever is cancelled meanwhile has written it all the same, so it is to be told.
+        await self._writer.do(work, then=written if reports else None)

@@ -214,8 +214,9 @@ async def pump(frames: AsyncGenerator[Frame, None], capture: Capture, publish: C
                 if frame is None:
                     return
                 capture.add(frame, time.monotonic())
-            for piece in capture.due(time.monotonic()):
-                await publish(piece)
+            if pieces := capture.due(time.monotonic()):
+                # Together, in their order: what comes after a piece is asked for after it.
+                await asyncio.gather(*map(publish, pieces))
     finally:
         if reading is not None:
             await cancel(reading)

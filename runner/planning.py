@@ -1,6 +1,7 @@
 """From a claimed command to what is run: the program that it names, its files, and the one specification made of them."""
 
 import asyncio
+from pathlib import Path
 
 from runner.actions import find_actions, read_action_requirements
 from runner.claimed import Claimed
@@ -9,8 +10,10 @@ from runner.compose_spec import ComposeSpec, plan_compose
 from runner.engine import Spec
 from runner.errors import CannotRun
 from runner.ports import Catalogues
-from runner.program_files import gather
+from runner.program_files import ProgramFiles, gather
+from runner.requirement_files import RequirementFiles
 from runner.run_spec import HostPaths, Owner, RunSpec, plan
+from runner.steps import Step
 from runner.surroundings import Surroundings
 from schemas.catalogue import Catalogue
 from schemas.programs import Program
@@ -63,7 +66,7 @@ async def _plan_project(claimed: Claimed, catalogue: Catalogue, program: Program
 
 
 async def _plan_container(claimed: Claimed, catalogue: Catalogue, program: Program, around: Surroundings) -> RunSpec:
-    files = await asyncio.to_thread(gather, program, catalogue.project_dir, around.out_of_bounds)
+    files, actions, actions_require = await asyncio.to_thread(_look, program, catalogue.project_dir, around.out_of_bounds)
     return plan(
         program,
         catalogue.settings,
@@ -74,9 +77,20 @@ async def _plan_container(claimed: Claimed, catalogue: Catalogue, program: Progr
         paths=_paths(catalogue, around),
         owner=Owner(around.identity, claimed.epoch),
         now=utc_now(),
-        actions=await asyncio.to_thread(find_actions, catalogue.project_dir),
-        actions_require=await asyncio.to_thread(read_action_requirements, catalogue.project_dir),
+        actions=actions,
+        actions_require=actions_require,
         ca_bundle=around.ca_bundle,
+    )
+
+
+def _look(
+    program: Program, project_dir: Path, out_of_bounds: tuple[Path, ...]
+) -> tuple[ProgramFiles, frozenset[Step], RequirementFiles | None]:
+    """All that is looked up on the disk, in one go."""
+    return (
+        gather(program, project_dir, out_of_bounds),
+        find_actions(project_dir),
+        read_action_requirements(project_dir),
     )
 
 

@@ -284,7 +284,7 @@ class Runner:
             await cancel(taking, stopping, away)
 
     async def _handle(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
-        if self._stopping.is_set() or self._slots.free == 0 or not await self._watch.check():
+        if self._stopping.is_set() or self._slots.free == 0:
             await self._settle(delivery.give_back(), "give back")
             return
         failpoint("runner.took")
@@ -295,13 +295,24 @@ class Runner:
             log.warning("malformed command", action="command_rejected", message_id=message.id, why=str(error))
             await self._settle(delivery.reject(str(error)), "reject")
             return
+        # Asked while the claim is being written, which nobody has heard of yet.
+        checking = asyncio.create_task(self._watch.check(), name="check the engine")
         try:
             # It waits while the disk is full. What is written after a stop all the same, the next life finds.
             claiming = self._journal.claim(execution_id, attempt, digest, command)
             claimed, is_new = await unless(self._stopping, claiming)
+            engine_answers = await unless(self._stopping, _done(checking))
         except Interrupted:
             await self._settle(delivery.give_back(), "give back")
             raise
+        finally:
+            await cancel(checking)
+        if not engine_answers:
+            # Others shall have what this runner can't run.
+            if is_new:
+                await self._journal.forget(claimed)
+            await self._settle(delivery.give_back(), "give back")
+            return
         if not is_new:
             log.info("command came again", action="command_redelivered", execution_id=execution_id)
             await self._settle(delivery.done(), "acknowledge")
@@ -318,8 +329,10 @@ class Runner:
             await self._handle(delivery, group)
             return
         if ours:
+            # Its decision stands, so it begins at once: should it not be settled, it comes again and is dropped.
+            has_begun = self._begin(Execution(claimed, self._surroundings), group)
             await self._settle(delivery.done(), "acknowledge")
-            if not self._begin(Execution(claimed, self._surroundings), group):
+            if not has_begun:
                 await self._journal.forget(claimed)
         else:
             log.info("command is another runner's, or cancelled", action="command_dropped", execution_id=execution_id)
@@ -402,12 +415,15 @@ class Runner:
         await cancel(*self._lives)
 
     async def _live(self, life: Execution, *, taken_up: bool) -> None:
+        # It is among those that hear of ends by now, so none is missed in between.
+        telling = asyncio.create_task(self._cancels.tell(life), name=f"ends of {life.name}")
         try:
-            # It is among those that hear of ends by now, so none is missed in between.
-            await self._cancels.tell(life)
-            fate = await (life.go_on() if taken_up else life.run())
+            if taken_up:
+                await telling
+            fate = await (life.go_on() if taken_up else life.run(telling))
         finally:
             self._slots.give_back()
+            await cancel(telling)
         if fate in (Fate.ENDED, Fate.LOST):
             await life.clean_up()
 
@@ -433,6 +449,10 @@ class Runner:
         give_up_at = time.monotonic() + limit_seconds
         while self._lives and (left := give_up_at - time.monotonic()) > 0:
             await asyncio.wait(set(self._lives), timeout=left)
+
+
+async def _done(task: asyncio.Task[bool]) -> bool:
+    return await task
 
 
 def _understand(delivery: Delivery) -> tuple[str, int, str, ExecuteProgram]:

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 #: What one commit may hold.
 _MOST_IN_A_COMMIT = 256
+#: Seconds that work which nobody waits for in a hurry waits for company: then it costs no commit of its own.
+_PATIENT_SECONDS = 0.02
 #: Seconds between tries while the disk is full or broken.
 _RETRY_SECONDS = 0.5
 #: Errors that can pass: the same work is tried again until it succeeds.
@@ -32,12 +34,16 @@ class _Job:
     work: Callable[[sqlite3.Connection], Any]
     done: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    then: Callable[[Any], None] | None
+    is_patient: bool
 
     def settle(self, worked: bool, outcome: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self.loop.call_soon_threadsafe(self._settle, worked, outcome)
 
     def _settle(self, worked: bool, outcome: Any) -> None:
+        if worked and self.then is not None:
+            self.then(outcome)
         if self.done.done():
             return  # the wait was cancelled
         if worked:
@@ -80,22 +86,36 @@ class WriterThread:
         self._thread = threading.Thread(target=self._run, name=f"writer of {self._path.name}", daemon=True)
         self._thread.start()
 
-    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run ``work`` in a transaction of the thread and return what it returned, once it is on disk.
-
-        ``work`` may be run again from the start when the disk fails meanwhile. Cancelling the wait does not undo it.
+    async def do(
+        self, work: Callable[[sqlite3.Connection], T], *, then: Callable[[T], None] | None = None, patient: bool = False
+    ) -> T:
+        """What ``work`` returned in a transaction of the thread, once that is on disk: see :meth:`ask`.
 
         Raises:
             JournalClosed: the file was closed.
             JournalError: SQLite refuses the work.
         """
+        result: T = await self.ask(work, then=then, patient=patient)
+        return result
+
+    def ask(
+        self, work: Callable[[sqlite3.Connection], T], *, then: Callable[[T], None] | None = None, patient: bool = False
+    ) -> asyncio.Future[T]:
+        """Have ``work`` run in a transaction of the thread. Is done with what it returned, or its error, once it is on disk.
+
+        Work is done in the order in which it was asked for. It may be run again from the start when the disk fails meanwhile.
+        Cancelling the wait does not undo it. ``then`` is called with what it returned as soon as that is on disk, in the same
+        order, whoever was cancelled. Where ``patient``, it may wait some milliseconds for other work to share a commit with.
+
+        Raises:
+            JournalClosed: the file was closed.
+        """
         if self._closing.is_set() or self._thread is None:
             raise JournalClosed(f"{self._path.name} is not open")
         loop = asyncio.get_running_loop()
-        job = _Job(work, loop.create_future(), loop)
-        self._jobs.put(job)
-        result: T = await job.done
-        return result
+        done: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(work, done, loop, then, patient))
+        return done
 
     def close(self) -> None:
         """Finish what was asked for, then close the file. Blocks. Safe to repeat."""
@@ -113,12 +133,16 @@ class WriterThread:
         while running:
             batch: list[_Job] = []
             job = self._jobs.get()
+            hurry_at = time.monotonic() + _PATIENT_SECONDS
             while job is not None:
                 batch.append(job)
                 if len(batch) == _MOST_IN_A_COMMIT:
                     break
+                if not job.is_patient:
+                    hurry_at = 0.0
                 try:
-                    job = self._jobs.get_nowait()
+                    left = hurry_at - time.monotonic()
+                    job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
                 except queue.Empty:
                     break
             running = job is not None
