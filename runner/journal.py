@@ -262,7 +262,8 @@ class Journal:
 
         def work(db: sqlite3.Connection) -> list[Waiting]:
             rows = db.execute(
-                "SELECT number, execution_id, stream, key, message_id, body FROM outbox WHERE number > ? ORDER BY number LIMIT ?",
+                "SELECT number, execution_id, stream, key, message_id, body FROM outbox WHERE number > ?"
+                " ORDER BY number LIMIT ?",
                 (after, limit),
             )
             return [Waiting(row[0], Report(row[1], BusStream(row[2]), *row[3:])) for row in rows]

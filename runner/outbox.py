@@ -28,8 +28,8 @@ async def _always(_epoch: str) -> None:
 class Outbox:
     """Tells what waits in the journal, and goes on telling while the bus is away. Only what is on disk is ever told.
 
-    Each execution has a lane of its own, so that one that writes a lot does not hold up the others. What was told is crossed out
-    in the journal later on, so that nothing waits for that.
+    Each execution has a lane of its own, so that one that writes a lot does not hold up the others. What was told is crossed
+    out in the journal later on, and nothing waits for that.
     """
 
     def __init__(self, journal: Journal, streams: Streams, *, may_tell: Callable[[str], Awaitable[None]] = _always) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from bus.messages import Decision, End, Proposal
+from bus.messages import Claim, Decision, End, Proposal
 from bus.rabbitmq.tail import ControlTail
 
 
@@ -19,7 +19,8 @@ class RabbitDecisions:
 
     async def decide(self, proposal: Proposal) -> Decision:
         """Propose, and wait until the order shows what came first."""
-        return await self._tail.tell(proposal, lambda claims: claims.answer(proposal))
+        # A claim is proposed by whoever was handed the command: it hardly ever finds a decision there, and is harmless.
+        return await self._tail.tell(proposal, lambda claims: claims.answer(proposal), is_new=isinstance(proposal, Claim))
 
     async def decision_for(self, execution_id: str, attempt: int) -> Decision | None:
         """The decision as far as it was read."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -21,6 +21,7 @@ from bus.rabbitmq.claims import Claims
 from bus.rabbitmq.connection import Link
 from bus.rabbitmq.control import ControlRecord, Mark
 from bus.rabbitmq.envelope import to_amqp
+from bus.rabbitmq.expectation import Expectation, Seen, nothing
 from bus.rabbitmq.publisher import Publisher
 from bus.rabbitmq.stream_reader import Read, StreamReader
 from schemas.failpoints import failpoint
@@ -58,7 +59,7 @@ class ControlTail:
         self._reader: StreamReader | None = None
         self._read_at = time.monotonic()
         self._sequence = 0
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._waiting: dict[str, set[Expectation[Any]]] = {}
         self._watching: set[asyncio.Event] = set()
         self._malformed = 0
         #: How often the stream did not go on where it was left.
@@ -109,7 +110,7 @@ class ControlTail:
             self._follower.cancel()
             await asyncio.wait({self._follower})
         self._displaced.set()
-        for event in (*self._watching, *(event for events in self._waiting.values() for event in events)):
+        for event in (*self._watching, *(each.news for expected in self._waiting.values() for each in expected)):
             event.set()
         if self._claims is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._claims.close)
@@ -119,22 +120,29 @@ class ControlTail:
         """What was read so far has to say to this."""
         return await self._in_thread(lambda: question(self._known))
 
-    async def tell(self, record: ControlRecord, answer: Callable[[Claims], T | None]) -> T:
+    async def tell(self, record: ControlRecord, answer: Callable[[Claims], T | None], *, is_new: bool = False) -> T:
         """Write a record unless there is an answer already, and wait until there is one.
+
+        Where the record ``is_new`` there is hardly an answer yet, and nobody looks for one before it is written.
 
         Raises:
             BusUnavailable: there was none in time; with ``outcome_unknown``, as it may have been written.
         """
         deadline = time.monotonic() + WAIT_LIMIT_SECONDS
         backoff = Backoff()
-        with self._news_of(record) as news:
+        with self._expected(record, answer) as expected:
             while True:
-                news.clear()
-                found = await self.ask(answer)
-                if found is not None:
+                expected.news.clear()
+                if not is_new:
+                    expected.hear(*await self._in_thread(lambda: expected.look(self._known)))
+                if (found := expected.found()) is not None:
                     return found
+                is_new = False
                 if await self._written(record, backoff, deadline):
-                    await self._heard(news, deadline)
+                    await self._heard(expected.news, deadline)
+                    # Looked for in the same go in which the record was kept.
+                    if (found := expected.found()) is not None:
+                        return found
 
     async def tell_and_read(self, record: ControlRecord) -> None:
         """Write a record, and wait until it was read, and so all that stood before it.
@@ -144,10 +152,10 @@ class ControlTail:
         """
         deadline = time.monotonic() + WAIT_LIMIT_SECONDS
         backoff = Backoff()
-        with self._news_of(record) as news:
-            while not news.is_set():
+        with self._expected(record, nothing) as expected:
+            while not expected.news.is_set():
                 if await self._written(record, backoff, deadline):
-                    await self._heard(news, deadline)
+                    await self._heard(expected.news, deadline)
         if self._closed:
             raise BusClosed("the bus is closed")
 
@@ -256,15 +264,23 @@ class ControlTail:
     async def _apply(self, batch: list[Read]) -> None:
         records = [record for read in batch if (record := self._parse(read)) is not None]
         kept = [record for record in records if not isinstance(record, Mark)]
-        self._sequence = await self.ask(lambda claims: claims.apply(kept, batch[-1].position))
+        # Proposals that decided nothing count too: who made them has an answer now.
+        names = {control.name_of(record) for record in records}
+        waiting = [expected for name in names for expected in self._waiting.get(name, ())]
+
+        def keep_and_look(claims: Claims) -> tuple[int, list[Seen[Any]]]:
+            sequence = claims.apply(kept, batch[-1].position)
+            return sequence, [expected.look(claims) for expected in waiting]
+
+        self._sequence, seen = await self.ask(keep_and_look)
         failpoint("rabbitmq.decisions_kept")
         self._read_at = time.monotonic()
-        # Proposals that decided nothing wake too: who made them has an answer now.
         for record in records:
             if isinstance(record, Hello):
                 self._hear_hello(record)
-            for event in self._waiting.get(control.name_of(record), ()):
-                event.set()
+        for expected, (found, error) in zip(waiting, seen, strict=True):
+            expected.hear(found, error)
+            expected.news.set()
         for event in self._watching:
             event.set()
 
@@ -292,16 +308,16 @@ class ControlTail:
             return None
 
     @contextmanager
-    def _news_of(self, record: ControlRecord) -> Iterator[asyncio.Event]:
+    def _expected(self, record: ControlRecord, answer: Callable[[Claims], T | None]) -> Iterator[Expectation[T]]:
         name = control.name_of(record)
-        news = asyncio.Event()
-        self._waiting.setdefault(name, set()).add(news)
+        expected = Expectation(answer)
+        self._waiting.setdefault(name, set()).add(expected)
         try:
-            yield news
+            yield expected
         finally:
-            events = self._waiting[name]
-            events.discard(news)
-            if not events:
+            all_expected = self._waiting[name]
+            all_expected.discard(expected)
+            if not all_expected:
                 del self._waiting[name]
 
     @property
