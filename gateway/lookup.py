@@ -30,14 +30,12 @@ class Lookup:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience_seconds
         pause = _FIRST_PAUSE_SECONDS
-        while (execution := await self._find_now(execution_id)) is None:
+        while (found := await self._find_now(execution_id)) is None:
             if (left := deadline - loop.time()) <= 0:
                 return None
             await asyncio.sleep(min(pause, left))
             pause *= 2
-        # Asked for after the status: whatever has ended has its output by then.
-        output = await self._view.output(execution_id) if execution.status.is_terminal else Output()
-        return execution, output
+        return found
 
     async def earlier_output(self, execution_id: str, attempt: int) -> Output:
         """The output of an attempt that another one followed."""
@@ -69,12 +67,13 @@ class Lookup:
             if execution.execution_id not in known and wanted.matches(execution) and _is_after(execution, oldest)
         ]
 
-    async def _find_now(self, execution_id: str) -> Execution | None:
-        execution = await self._view.find(execution_id)
-        if execution is None:
-            return self._overlay.find(execution_id)
+    async def _find_now(self, execution_id: str) -> tuple[Execution, Output] | None:
+        found = await self._view.record(execution_id)
+        if found is None:
+            execution = self._overlay.find(execution_id)
+            return None if execution is None else (execution, Output())
         self._overlay.drop(execution_id)
-        return execution
+        return found
 
 
 def _ids(page: Page) -> set[str]:

@@ -34,6 +34,9 @@ class View(Protocol):
     async def find(self, execution_id: str) -> Execution | None:
         """One execution, or ``None`` where the view does not know it (yet)."""
 
+    async def record(self, execution_id: str) -> tuple[Execution, Output] | None:
+        """One execution with its output, which before its end is empty; ``None`` where the view does not know it (yet)."""
+
     async def remembered(self, execution_id: str) -> Remembered | None:
         """What is known of an execution by its id alone, for three days also after its record was removed."""
 

@@ -1,7 +1,7 @@
 """Who waits for the end of an execution hears of it as the view shows it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from hub.view import View
@@ -19,8 +19,14 @@ class Endings:
         self._view = view
         self._max_waits = max_waits
         self._output_grace_seconds = output_grace_seconds
+        #: Of those who want to hear of everything, and of those who wait for the end alone.
         self._bells: dict[str, set[asyncio.Event]] = {}
+        self._end_bells: dict[str, set[asyncio.Event]] = {}
         self._waits = 0
+
+    def __contains__(self, execution_id: str) -> bool:
+        """Whether somebody waits for news of this execution."""
+        return execution_id in self._end_bells or execution_id in self._bells
 
     async def wait(self, execution_id: str, timeout_seconds: float) -> bool:
         """Wait until the execution has ended and the view shows it; false where it has not within the time.
@@ -29,57 +35,54 @@ class Endings:
         many waits already it answers at once, from what the view shows now.
         """
         if self._waits >= self._max_waits:
-            return await self._has_ended(execution_id)
-        with self._bell(execution_id) as bell:
-            if not await _until(bell, lambda: self._has_ended(execution_id), timeout_seconds):
-                return False
-            await _until(bell, lambda: self._view.is_output_complete(execution_id), self._output_grace_seconds)
-            return True
+            return await self._view.has_ended(execution_id) is not None
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_seconds
+        has_ended = False
+        with self._bell(self._end_bells, execution_id) as bell:
+            while True:
+                # Cleared before it is asked: what happens meanwhile rings again. Asked once even without time to wait.
+                bell.clear()
+                complete = await self._view.has_ended(execution_id)
+                if complete:
+                    return True
+                if complete is not None and not has_ended:
+                    has_ended, until = True, loop.time() + self._output_grace_seconds
+                try:
+                    async with asyncio.timeout_at(until):
+                        await bell.wait()
+                except TimeoutError:
+                    return has_ended
 
     def watching(self, execution_id: str) -> AbstractContextManager[asyncio.Event]:
         """An event that is set, inside the context, whenever the view shows something new of the execution."""
-        return self._bell(execution_id)
+        return self._bell(self._bells, execution_id)
 
-    def wake(self, execution_ids: Iterable[str]) -> None:
-        """The view shows something new of these executions: a status, or output."""
+    def wake(self, execution_ids: Iterable[str], *, ended: Collection[str] | None = None) -> None:
+        """The view shows something new of these executions: a status, or output. ``ended`` are those that have ended by it."""
         for execution_id in execution_ids:
-            for bell in self._bells.get(execution_id, ()):
-                bell.set()
+            _ring(self._bells, execution_id)
+            if ended is None or execution_id in ended:
+                _ring(self._end_bells, execution_id)
 
     def wake_all(self) -> None:
         """The view may show something new of any execution."""
-        self.wake(self._bells)
-
-    async def _has_ended(self, execution_id: str) -> bool:
-        execution = await self._view.find(execution_id)
-        return execution is not None and execution.status.is_terminal
+        self.wake({*self._bells, *self._end_bells})
 
     @contextmanager
-    def _bell(self, execution_id: str) -> Iterator[asyncio.Event]:
+    def _bell(self, bells: dict[str, set[asyncio.Event]], execution_id: str) -> Iterator[asyncio.Event]:
         bell = asyncio.Event()
-        self._bells.setdefault(execution_id, set()).add(bell)
+        bells.setdefault(execution_id, set()).add(bell)
         self._waits += 1
         try:
             yield bell
         finally:
             self._waits -= 1
-            bells = self._bells[execution_id]
-            bells.discard(bell)
-            if not bells:
-                del self._bells[execution_id]
+            bells[execution_id].discard(bell)
+            if not bells[execution_id]:
+                del bells[execution_id]
 
 
-async def _until(bell: asyncio.Event, is_so: Callable[[], Awaitable[bool]], seconds: float) -> bool:
-    # Cleared before it is asked: what happens meanwhile rings again. Asked once even where there is no time to wait.
-    bell.clear()
-    if await is_so():
-        return True
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                await bell.wait()
-                bell.clear()
-                if await is_so():
-                    return True
-    except TimeoutError:
-        return False
+def _ring(bells: dict[str, set[asyncio.Event]], execution_id: str) -> None:
+    for bell in bells.get(execution_id, ()):
+        bell.set()

@@ -54,6 +54,10 @@ class View:
         """One execution, or ``None`` where the view does not know it (yet)."""
         return await self._read(partial(view_queries.find, execution_id=execution_id))
 
+    async def record(self, execution_id: str) -> tuple[Execution, Output] | None:
+        """One execution with its output, which before its end is empty; ``None`` where the view does not know it (yet)."""
+        return await self._read(partial(view_queries.record, execution_id=execution_id))
+
     async def remembered(self, execution_id: str) -> Remembered | None:
         """What is known of an execution by its id, for three days also after its record was removed."""
         return await self._read(partial(view_queries.remembered, execution_id=execution_id))
@@ -69,6 +73,10 @@ class View:
     async def is_output_complete(self, execution_id: str) -> bool:
         """Whether the execution has ended and all of its output that was kept is here."""
         return await self._read(partial(view_queries.is_output_complete, execution_id=execution_id))
+
+    async def has_ended(self, execution_id: str) -> bool | None:
+        """``None`` where it has not ended, as far as is known; else whether all of its output that was kept is here."""
+        return await self._read(partial(view_queries.has_ended, execution_id=execution_id))
 
     async def sight(self, execution_id: str, place: Place) -> Sight | None:
         """What is to be seen of an execution from a place on; ``None`` where it is not known (any more)."""

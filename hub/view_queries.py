@@ -29,6 +29,20 @@ def find(connection: sqlite3.Connection, execution_id: str) -> Execution | None:
     return None if row is None else rows.execution_of(row)
 
 
+def record(connection: sqlite3.Connection, execution_id: str) -> tuple[Execution, Output] | None:
+    """One execution with its output, which before its end is empty."""
+    execution = find(connection, execution_id)
+    if execution is None:
+        return None
+    return execution, _with_lines(connection, execution) if execution.status.is_terminal else Output()
+
+
+def has_ended(connection: sqlite3.Connection, execution_id: str) -> bool | None:
+    """``None`` where it has not ended, as far as is known; else whether all of its output that was kept is here."""
+    execution = find(connection, execution_id)
+    return _is_complete(connection, execution) if execution is not None and execution.status.is_terminal else None
+
+
 def remembered(connection: sqlite3.Connection, execution_id: str) -> Remembered | None:
     """What is known of an execution by its id, removed or not."""
     for table in ("executions", "removed"):
@@ -170,9 +184,13 @@ def output(connection: sqlite3.Connection, execution_id: str, attempt: int | Non
         execution = execution.as_of(attempt)
     if execution is None:
         return Output()
+    return _with_lines(connection, execution)
+
+
+def _with_lines(connection: sqlite3.Connection, execution: Execution) -> Output:
     # What was said around the last attempt tells why it was not started, where it was not.
     said = execution.attempt if execution.status.is_terminal else execution.output_attempt
-    before, after = (_inline(connection, execution_id, said, place) or b"" for place in (BEFORE, AFTER))
+    before, after = (_inline(connection, execution.execution_id, said, place) or b"" for place in (BEFORE, AFTER))
     return replace(_output(connection, execution), before=before, after=after)
 
 

@@ -191,6 +191,12 @@ class MemoryView:
         self._fail()
         return self.executions.get(execution_id)
 
+    async def record(self, execution_id: str) -> tuple[Execution, Output] | None:
+        execution = await self.find(execution_id)
+        if execution is None:
+            return None
+        return execution, await self.output(execution_id) if execution.status.is_terminal else Output()
+
     async def remembered(self, execution_id: str) -> Remembered | None:
         self._fail()
         for executions in (self.executions, self.removed):
