@@ -24,9 +24,9 @@ class Endings:
         self._end_bells: dict[str, set[asyncio.Event]] = {}
         self._waits = 0
 
-    def __contains__(self, execution_id: str) -> bool:
-        """Whether somebody waits for news of this execution."""
-        return execution_id in self._end_bells or execution_id in self._bells
+    def are_awaited(self, execution_id: str, *, by_its_end: bool = True) -> bool:
+        """Whether somebody waits for news of this execution; those who want its end alone count for news of that."""
+        return execution_id in self._bells or (by_its_end and execution_id in self._end_bells)
 
     async def wait(self, execution_id: str, timeout_seconds: float) -> bool:
         """Wait until the execution has ended and the view shows it; false where it has not within the time.

@@ -8,6 +8,7 @@ nothing any more. All that the fold must remember is in the rows, so a log may b
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hub.log_entries import Asked, AttemptTold, Entry, Late, Progressed, Retried, Skip, Told
 from schemas.events import AttemptEnded, AttemptEndedEvent, Ended, ExecutionEvent, Queued, Running
@@ -93,14 +94,26 @@ def _ask(before: Execution | None, asked: Asked) -> Execution | Skip:
         # Where it was sent to two pools, nobody can say in which of them it waits.
         return Skip.DUPLICATE if before.pool in (None, asked.pool) else replace(before, pool=None)
     command = asked.command
-    row = before or Execution(execution_id=asked.execution_id, program_id=command.program_id, status=Status.QUEUED)
+    if before is None:
+        return Execution(
+            execution_id=asked.execution_id,
+            program_id=command.program_id,
+            status=Status.QUEUED,
+            pool=asked.pool,
+            parameters=command.parameters,
+            submitted_by=command.submitted_by,
+            accepted_at=asked.accepted_at,
+            digest=asked.digest,
+            reply_to=asked.reply_to,
+            correlation_id=asked.correlation_id,
+        )
     # Where a report overtook its command, the command still says what was asked and by whom, but no longer where it stands.
     return replace(
-        row,
+        before,
         pool=asked.pool,
         parameters=command.parameters,
-        submitted_by=command.submitted_by or row.submitted_by,
-        accepted_at=asked.accepted_at or row.accepted_at,
+        submitted_by=command.submitted_by or before.submitted_by,
+        accepted_at=asked.accepted_at or before.accepted_at,
         digest=asked.digest,
         reply_to=asked.reply_to,
         correlation_id=asked.correlation_id,
@@ -131,7 +144,7 @@ def _tell_attempt(before: Execution | None, fact: AttemptEnded) -> Execution | S
         return Skip.SECOND_ENDING if fact.attempt >= row.attempt else _of_earlier(row, fact)
     if fact.attempt < row.attempt:
         return _of_earlier(row, fact)
-    row = _with_output(row, fact)
+    row = replace(row, **_output_of(row, fact))
     ended = Attempt(
         number=fact.attempt,
         status=fact.status,
@@ -262,7 +275,8 @@ def _started(row: Execution, fact: Running) -> Execution:
 
 def _ended(row: Execution, fact: Ended) -> Execution:
     return replace(
-        _of_command(_with_output(row, fact), fact.digest),
+        _of_command(row, fact.digest),
+        **_output_of(row, fact),
         program_id=fact.program_id,
         status=fact.status,
         attempt=fact.attempt,
@@ -282,20 +296,19 @@ def _ended(row: Execution, fact: Ended) -> Execution:
     )
 
 
-def _with_output(row: Execution, fact: Ended | AttemptEnded) -> Execution:
-    """The row with the output of this attempt; where its program was never started, that of an earlier one stays."""
+def _output_of(row: Execution, fact: Ended | AttemptEnded) -> dict[str, Any]:
+    """What changes with the output of this attempt; where its program was never started, that of an earlier one stays."""
     if fact.attempt > 1 and fact.started_at is None and row.output_attempt < fact.attempt:
-        return row
-    return replace(
-        row,
-        output_attempt=fact.attempt,
-        stdout=_without_content(fact.stdout),
-        stderr=_without_content(fact.stderr),
-    )
+        return {}
+    return {
+        "output_attempt": fact.attempt,
+        "stdout": _without_content(fact.stdout),
+        "stderr": _without_content(fact.stderr),
+    }
 
 
 def _without_content(summary: StreamSummary) -> StreamSummary:
-    return summary.model_copy(update={"content": None})
+    return summary if summary.content is None else summary.model_copy(update={"content": None})
 
 
 def _transition(entry: Entry, before: Execution | None, after: Execution) -> Transition:

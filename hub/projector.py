@@ -7,10 +7,10 @@ import structlog
 
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable, StreamGap
-from bus.messages import Batch, StreamName
+from bus.messages import Batch, Record, StreamName
 from bus.ports import Streams
 from gateway.errors import ViewUnavailable
-from hub.batches import closing
+from hub.batches import closing, gathered
 from hub.endings import Endings
 from hub.gaps import Gaps
 from hub.log_entries import Skip
@@ -21,6 +21,9 @@ _log = structlog.get_logger()
 
 #: Repetitions are part of the bus: who is not sure that a message arrived sends it again.
 _ORDINARY = frozenset({Skip.DUPLICATE, Skip.REMOVED})
+
+#: How the keys of output begin.
+_OUTPUT_KEYS = "output."
 
 #: What a gap means for users.
 _CONSEQUENCES = {
@@ -82,7 +85,10 @@ class Projector:
                 # After a failed commit nobody was told, though it may have been carried out.
                 self._on_transitions()
                 self._endings.wake_all()
-                async with closing(self._streams.read(stream, position)) as batches:
+                async with (
+                    closing(self._streams.read(stream, position)) as read,
+                    closing(gathered(read, self._is_awaited)) as batches,
+                ):
                     async for batch in batches:
                         await project(batch)
                         gap = None
@@ -104,6 +110,14 @@ class Projector:
             await self._view.begin_anew(stream)
             if stream is StreamName.LOG:
                 self._on_new_log()
+
+    def _is_awaited(self, record: Record) -> bool:
+        """Whether somebody waits for this very record, as far as its names tell."""
+        if record.key.startswith(_OUTPUT_KEYS):
+            return self._endings.are_awaited(record.key.rpartition(".")[2])
+        # The id of a command is the execution's, and that of an event begins with it.
+        execution_id, _, rank = (record.message.id or "").partition(":")
+        return self._endings.are_awaited(execution_id, by_its_end=rank == "end")
 
     async def _project_log(self, batch: Batch) -> None:
         applied = await self._view.apply_log(batch, keep_finished=self._keep_finished())

@@ -1,11 +1,13 @@
 """What writes the view: a batch is one transaction and counts once, however often it is read. Synchronous, for one thread."""
 
+import itertools
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from bus.messages import Batch, Position, Record, Source, StreamName
 from bus.topology import CONTROL_AGE_DAYS
@@ -23,6 +25,8 @@ from schemas.output_events import OutputChunk, parse_output
 
 #: For how long a removed execution is remembered: as long as the decision that it was started.
 TOMBSTONE_AGE = timedelta(days=CONTROL_AGE_DAYS)
+#: Executions that are asked for in one question.
+_ASKED_TOGETHER = 250
 #: Tombstones that are kept at most, some 200 MB: above it the oldest go before their time.
 MOST_TOMBSTONES = 1_000_000
 
@@ -168,15 +172,20 @@ def _move_to(connection: sqlite3.Connection, stream: StreamName, position: Posit
 
 
 def _load(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Execution]:
-    select = f"SELECT {rows.COLUMNS} FROM executions WHERE execution_id = ?"  # noqa: S608 - the columns are ours
-    found = (connection.execute(select, (execution_id,)).fetchone() for execution_id in ids)
-    executions = (rows.execution_of(row) for row in found if row is not None)
+    found = _select(connection, f"SELECT {rows.COLUMNS} FROM executions", ids)  # noqa: S608 - the columns are ours
+    executions = map(rows.execution_of, found)
     return {execution.execution_id: execution for execution in executions}
 
 
 def _removed(connection: sqlite3.Connection, ids: Iterable[str]) -> set[str]:
-    select = "SELECT 1 FROM removed WHERE execution_id = ?"
-    return {execution_id for execution_id in ids if connection.execute(select, (execution_id,)).fetchone()}
+    return {execution_id for (execution_id,) in _select(connection, "SELECT execution_id FROM removed", ids)}
+
+
+def _select(connection: sqlite3.Connection, select: str, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+    """The rows of these executions, asked for together: each question costs more than its answer."""
+    left = iter(ids)
+    while part := list(itertools.islice(left, _ASKED_TOGETHER)):
+        yield from connection.execute(f"{select} WHERE execution_id IN ({', '.join('?' * len(part))})", part)
 
 
 def _without(removed: set[str], entries: list[Entry], skipped: Counter[Skip]) -> list[Entry]:
@@ -196,52 +205,57 @@ def _store(connection: sqlite3.Connection, known: dict[str, Execution], folded: 
         " ON CONFLICT (status, program_id) DO UPDATE SET total = total + excluded.total",
         [(status, program_id, step) for (status, program_id), step in sums.counters.items() if step],
     )
-    connection.execute("DELETE FROM counters WHERE total = 0")
+    if any(step < 0 for step in sums.counters.values()):
+        connection.execute("DELETE FROM counters WHERE total = 0")
     connection.executemany(
         "INSERT INTO acceptances (minute, total) VALUES (?, ?)"
         " ON CONFLICT (minute) DO UPDATE SET total = total + excluded.total",
         [(minute, step) for minute, step in sums.acceptances.items() if step],
     )
-    for transition in folded.transitions:
-        _store_transition(connection, transition)
-
-
-def _store_transition(connection: sqlite3.Connection, transition: Transition) -> None:
-    event = transition.event
-    connection.execute(
+    connection.executemany(
         'INSERT INTO transitions ("offset", key, event_id, event, happened_at, reply_to, correlation_id)'
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            transition.offset,
-            event.routing_key,
-            event.id,
-            event.to_bytes(),
-            rows.text_of(event.time),
-            transition.reply_to,
-            transition.correlation_id,
-        ),
+        map(_transition_row, folded.transitions),
     )
-    if isinstance(event.data, Ended | AttemptEnded):
-        attempt = event.data.attempt
-        for stream, summary in (
-            (output.StreamName.STDOUT, event.data.stdout),
-            (output.StreamName.STDERR, event.data.stderr),
-        ):
-            content = summary.content_bytes()
-            if content is not None:
-                _store_inline(connection, transition.execution_id, attempt, stream, content)
-        for place, lines in ((BEFORE, event.data.lines_before), (AFTER, event.data.lines_after)):
-            if lines is not None:
-                _store_inline(connection, transition.execution_id, attempt, place, lines.encode())
+    for transition in folded.transitions:
+        if isinstance(transition.event.data, Ended | AttemptEnded):
+            _store_inline(connection, transition.event.data)
 
 
-def _store_inline(connection: sqlite3.Connection, execution_id: str, attempt: int, stream: str, content: bytes) -> None:
-    connection.execute(
+def _transition_row(transition: Transition) -> tuple[object, ...]:
+    event = transition.event
+    return (
+        transition.offset,
+        event.routing_key,
+        event.id,
+        event.to_bytes(),
+        rows.text_of(event.time),
+        transition.reply_to,
+        transition.correlation_id,
+    )
+
+
+def _store_inline(connection: sqlite3.Connection, fact: Ended | AttemptEnded) -> None:
+    """Keep what came inside the event of an attempt's end; what came in pieces before it is a part of that."""
+    contents: list[tuple[str, bytes]] = [
+        (place, lines.encode())
+        for place, lines in ((BEFORE, fact.lines_before), (AFTER, fact.lines_after))
+        if lines is not None
+    ]
+    for stream, summary in ((output.StreamName.STDOUT, fact.stdout), (output.StreamName.STDERR, fact.stderr)):
+        content = summary.content_bytes()
+        # A stream that was never written to needs no place.
+        if content is None or (not content and not summary.chunks):
+            continue
+        contents.append((stream, content))
+        if summary.chunks:
+            connection.execute(
+                "DELETE FROM output_chunks WHERE execution_id = ? AND attempt = ? AND stream = ?",
+                (fact.execution_id, fact.attempt, stream),
+            )
+    connection.executemany(
         "INSERT OR REPLACE INTO outputs (execution_id, attempt, stream, content) VALUES (?, ?, ?, ?)",
-        (execution_id, attempt, stream, content),
-    )
-    connection.execute(
-        "DELETE FROM output_chunks WHERE execution_id = ? AND attempt = ? AND stream = ?", (execution_id, attempt, stream)
+        [(fact.execution_id, fact.attempt, place, content) for place, content in contents],
     )
 
 
