@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 
 import structlog
@@ -12,6 +13,8 @@ from runner.errors import EngineUnavailable
 log = structlog.get_logger()
 
 _PAUSE_SECONDS = 5.0
+#: Seconds for which an answer is good enough to take work by. Asking costs some milliseconds each time.
+FRESH_SECONDS = 1.0
 _PAUSE_WHILE_AWAY_SECONDS = 0.5
 
 
@@ -30,19 +33,31 @@ class EngineWatch:
         self.version: str | None = None
         #: Where it keeps containers and images, on its own host; ``None`` where it has not said so.
         self.data_root: Path | None = None
+        #: When it answered last, by the monotonic clock.
+        self._answered_at = float("-inf")
+        #: Set when an answer will be wanted soon.
+        self._wanted = asyncio.Event()
         #: Whether it is to be asked that again.
         self._root_is_open = True
 
     async def run(self) -> None:
         """Watch, for ever."""
         while True:
+            # Cleared first: somebody else's check may find it gone meanwhile.
+            self._wanted.clear()
             if await self.check():
-                # Somebody else's check may find it gone meanwhile.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_PAUSE_SECONDS):
-                        await self.away.wait()
+                        await self._wanted.wait()
             else:
                 await asyncio.sleep(_PAUSE_WHILE_AWAY_SECONDS)
+
+    async def check_for_work(self) -> bool:
+        """Whether it answers, or did a moment ago. While work comes in, it is asked beside that and not before each piece."""
+        age_seconds = time.monotonic() - self._answered_at
+        if age_seconds >= FRESH_SECONDS / 2:
+            self._wanted.set()
+        return (self.available.is_set() and age_seconds < FRESH_SECONDS) or await self.check()
 
     async def check(self) -> bool:
         """Ask now."""
@@ -56,10 +71,12 @@ class EngineWatch:
             self.problem = str(error)
             self.available.clear()
             self.away.set()
+            self._wanted.set()
             return False
         if not self.available.is_set():
             log.info("engine answers", action="engine_available")
         self.problem = None
+        self._answered_at = time.monotonic()
         self.away.clear()
         self.available.set()
         return True

@@ -296,7 +296,7 @@ class Runner:
             await self._settle(delivery.reject(str(error)), "reject")
             return
         # Asked while the claim is being written, which nobody has heard of yet.
-        checking = asyncio.create_task(self._watch.check(), name="check the engine")
+        checking = asyncio.create_task(self._watch.check_for_work(), name="check the engine")
         try:
             # It waits while the disk is full. What is written after a stop all the same, the next life finds.
             claiming = self._journal.claim(execution_id, attempt, digest, command)

@@ -312,7 +312,11 @@ async def test_while_the_engine_is_away_nothing_is_taken_and_the_problem_is_told
         assert runner.problem is None
 
 
-async def test_a_command_that_comes_when_the_engine_has_just_gone_is_given_back(hub: Hub) -> None:
+async def test_a_command_that_comes_when_the_engine_has_just_gone_is_given_back(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No answer counts as one of a moment ago.
+    monkeypatch.setattr("runner.engine_watch.FRESH_SECONDS", 0.0)
     async with hub.runner():
         await hub.ended(await hub.submit())
         hub.fake.away = True
