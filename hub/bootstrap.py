@@ -74,7 +74,8 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
             # is missing from before.
             fine: dict[str, Probe] = {"config": lambda: None, "history": lambda: None}
             tasks.start("pulse", Pulse(state_dir, Health(bus, probes | fine, versions).problems).run())
-            _log.info("started", action="hub_started", roles=sorted(roles), version=version())
+            event_loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+            _log.info("started", action="hub_started", roles=sorted(roles), version=version(), event_loop=event_loop)
             await tasks.wait(stop)
     _log.info("stopped", action="hub_stopped")
     return 0

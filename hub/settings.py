@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bus.messages import LEASE_SECONDS
 from hub.errors import SettingsError
+from hub.event_loop import EventLoop
 from schemas.programs import PoolName
 
 _SOURCES = SettingsConfigDict(
@@ -51,6 +52,8 @@ class HubSettings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = Field(
         default="INFO", validation_alias=_from("HUB_LOG_LEVEL")
     )
+    #: ``auto``, ``asyncio`` or ``uvloop``: what services run on; by default uvloop where it is installed.
+    event_loop: EventLoop = Field(default=EventLoop.AUTO, validation_alias=_from("HUB_EVENT_LOOP"))
     #: Where service logs go instead of standard error; it rotates at 10 MiB.
     log_file: Path | None = Field(default=None, validation_alias=_from("HUB_LOG_FILE"))
     api_host: str = Field(default="127.0.0.1", validation_alias=_from("HUB_API_HOST", "API_HOST"))

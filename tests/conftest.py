@@ -1,7 +1,9 @@
 """Fixtures for all tests."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 
 import pytest
 from hypothesis import settings
@@ -11,6 +13,15 @@ settings.register_profile("hub", deadline=None)
 settings.load_profile("hub")
 
 pytest_plugins = ["tests.support.broker", "tests.support.feature_report"]
+
+
+# ``HUB_TEST_EVENT_LOOP=uvloop`` runs all tests on uvloop; without it they run on Python's own loop.
+if os.environ.get("HUB_TEST_EVENT_LOOP") == "uvloop":
+
+    def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+        """What tests run on."""
+        return {"uvloop": import_module("uvloop").new_event_loop}
+
 
 #: What a developer's shell may have set must not decide a test.
 _PREFIXES = ("HUB_",)
@@ -26,7 +37,7 @@ _NAMES = {
     "PROJECT_DIR",
     "SECRET_KEY",
 }
-_KEPT = {"HUB_TEST_AMQP_URL"}
+_KEPT = {"HUB_TEST_AMQP_URL", "HUB_TEST_EVENT_LOOP"}
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,6 @@ uv=$(command -v uv) || die "uv is needed to write the locks: pip install uv"
 cd "$ROOT"
 mkdir -p "$BUILD"
 printf 'setuptools>=80\n' >"$BUILD/build.in"
-common=(--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate --python-version 3.11 --quiet)
+common=(--extra fast --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate --python-version 3.11 --quiet)
 "$uv" pip compile "${common[@]}" -o requirements.lock pyproject.toml "$BUILD/build.in"
 "$uv" pip compile "${common[@]}" --extra dev -o requirements-dev.lock pyproject.toml "$BUILD/build.in"

@@ -114,8 +114,16 @@ class Publisher:
         self, channel: AbstractChannel, exchange: str, key: str, message: Message, message_id: str
     ) -> asyncio.Task[object]:
         async def publish() -> object:
-            target = channel.default_exchange if exchange == "" else await channel.get_exchange(exchange, ensure=False)
-            return await target.publish(message, key, mandatory=True)
+            underlay = await channel.get_underlay_channel()
+            # Not until it has left: others may follow it at once, and their confirms be waited for together.
+            return await underlay.basic_publish(
+                message.body,
+                exchange=exchange,
+                routing_key=key,
+                properties=message.properties,
+                mandatory=True,
+                wait=False,
+            )
 
         task: asyncio.Task[object] = asyncio.create_task(publish(), name=f"publish {message_id}")
         self._under_way[message_id] = task

@@ -3,7 +3,6 @@
 Each imports what it needs itself: so none pays for the others, and a runner that was killed is back the sooner.
 """
 
-import asyncio
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,8 @@ from bus.errors import BusError
 from bus.messages import DeadReason
 from gateway.errors import GatewayError
 from hub.errors import HubError, ServiceDied
+from hub.event_loop import EventLoop
+from hub.event_loop import run as run_on
 from hub.log_setup import set_up_logging
 from hub.role import Role
 from hub.settings import Settings, load_settings
@@ -72,9 +73,9 @@ def _settings(**flags: Any) -> Settings:
         raise typer.Exit(_EXIT_UNUSABLE) from error
 
 
-def _run(coroutine: Coroutine[Any, Any, int]) -> None:
+def _run(coroutine: Coroutine[Any, Any, int], event_loop: EventLoop = EventLoop.ASYNCIO) -> None:
     try:
-        code = asyncio.run(coroutine)
+        code = run_on(coroutine, event_loop)
     except (HubError, GatewayError, RunnerError, BusError) as error:
         if isinstance(error, ServiceDied):
             structlog.get_logger().error("died", action="service_died", service=error.name, exc_info=error.__cause__)
@@ -87,7 +88,7 @@ def _serve(settings: Settings, *roles: Role) -> None:
     from hub.bootstrap import serve
 
     set_up_logging(settings.hub.log_level, log_file=settings.hub.log_file)
-    _run(serve(settings, frozenset(roles)))
+    _run(serve(settings, frozenset(roles)), settings.hub.event_loop)
 
 
 @app.command()

@@ -23,13 +23,12 @@ class FakeChannel:
         self.published: list[str | None] = []
         self._waiting: list[asyncio.Future[None]] = []
 
-    async def get_exchange(self, _: str, *, ensure: bool) -> "FakeChannel":
-        assert not ensure
+    async def get_underlay_channel(self) -> "FakeChannel":
         return self
 
-    async def publish(self, message: aio_pika.Message, _: str, *, mandatory: bool) -> None:
+    async def basic_publish(self, _: bytes, *, properties: Basic.Properties, mandatory: bool, **_more: object) -> None:
         assert mandatory
-        self.published.append(message.message_id)
+        self.published.append(properties.message_id)
         if self.refuses:
             raise DeliveryError(None, Basic.Nack())
         if not self.confirms:
