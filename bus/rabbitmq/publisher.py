@@ -116,7 +116,7 @@ class Publisher:
         async def publish() -> object:
             underlay = await channel.get_underlay_channel()
             # Not until it has left: others may follow it at once, and their confirms be waited for together.
-            return await underlay.basic_publish(
+            return await underlay.basic_publish(  # type: ignore[call-arg]  # "wait" is missing in its abstract class
                 message.body,
                 exchange=exchange,
                 routing_key=key,
