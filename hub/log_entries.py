@@ -9,6 +9,7 @@ from enum import StrEnum
 from bus.messages import Record, Source
 from bus.topology import RETRY_KEYS
 from schemas.cleanup_events import CLEANUP_KEY, parse_cleanup
+from schemas.cloud_events import AttemptFact
 from schemas.commands import ExecuteProgram, RetryProgram, digest_of, parse_execute, parse_retry
 from schemas.errors import MalformedCommand, MalformedEvent
 from schemas.events import (
@@ -66,45 +67,40 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """An event that a runner reported."""
+class _OfAttempt:
+    """An event about an attempt."""
 
     offset: int
+    fact: AttemptFact
+
+    @property
+    def execution_id(self) -> str:
+        """The execution it is about."""
+        return self.fact.execution_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told(_OfAttempt):
+    """An event that a runner reported."""
+
     event: ExecutionEvent
     fact: Running | Ended
 
-    @property
-    def execution_id(self) -> str:
-        """The execution it is about."""
-        return self.fact.execution_id
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progressed:
+class Progressed(_OfAttempt):
     """A step towards the start of an execution that a runner reported."""
 
-    offset: int
     event: ProgressEvent
     fact: Progress
 
-    @property
-    def execution_id(self) -> str:
-        """The execution it is about."""
-        return self.fact.execution_id
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptTold:
+class AttemptTold(_OfAttempt):
     """The end of an attempt that another one follows."""
 
-    offset: int
     event: AttemptEndedEvent
     fact: AttemptEnded
-
-    @property
-    def execution_id(self) -> str:
-        """The execution it is about."""
-        return self.fact.execution_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,17 +113,11 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Late:
+class Late(_OfAttempt):
     """What a runner that had been given up said of an attempt afterwards."""
 
-    offset: int
     event: LateResultEvent
     fact: LateResult
-
-    @property
-    def execution_id(self) -> str:
-        """The execution it is about."""
-        return self.fact.execution_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
