@@ -9,15 +9,15 @@ the order in which runners claim too, and whoever has claimed the execution has 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable, UnknownPool
-from bus.messages import COMMAND_LOST, EXPIRED, DeadLetter, DeadReason, End, Position, StreamName
+from bus.messages import COMMAND_LOST, EXPIRED, DeadLetter, DeadReason, End, Message, Position, StreamName
 from bus.ports import Commands, DeadLetters, Decisions, Leases, Streams
 from bus.topology import COMMAND_TTL_SECONDS
 from gateway.errors import ViewUnavailable
@@ -31,6 +31,9 @@ from schemas.times import steady_now
 
 _log = structlog.get_logger()
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
 #: Seconds between two looks at queues, leases and dead letters.
 LOOK_SECONDS = 5.0
 #: Seconds for which a pool must be seen calm before what waits in it is lost.
@@ -43,7 +46,7 @@ _BEHIND_SECONDS = 60.0
 _CATCH_UP_SECONDS = 10.0
 #: Seconds after a gap in the record of decisions, and after a start, in which runners claim again what they have.
 GAP_SECONDS = 120.0
-#: Executions, and dead letters, that are looked at together; and proposals that are made at the same time.
+#: Executions, and dead letters, that are looked at together; and what is asked, proposed or published at the same time.
 _PAGE = 500
 _AT_ONCE = 50
 #: Executions of a pool whose command was published again and not seen since; above it the others have to wait.
@@ -227,30 +230,37 @@ class LostCommands:
             if self._most_again == 0:
                 gone_twice, gone_once = first, []
             await self._propose([(_lost(row), row.attempt) for row in gone_twice])
-            for row in gone_once:
-                if len(again) == self._most_again:
-                    break
-                if await self._publish_again(pool, row):
-                    again.add(row.execution_id)
+            again |= await self._publish_again(pool, gone_once, self._most_again - len(again))
         self._again[pool] = again
         if again:
             # They have the whole time before them once more.
             calm.disturb()
 
-    async def _publish_again(self, pool: str, row: Queued) -> bool:
-        """Publish a command once more; false where that can't be, and it ends, or was decided meanwhile."""
-        if time.monotonic() < self._waits_until:
-            return False
-        if await self._decisions.decision_for(row.execution_id, row.attempt) is not None:
-            return False
-        found = await self._view.find_all([row.execution_id])
-        message = same_command(found[0]) if found and found[0].status is Status.QUEUED else None
-        if message is None:
-            await self._propose([(_lost(row), row.attempt)])
-            return False
-        await self._commands.accept(pool, message)
-        _log.warning("a command is gone from its queue: published again", action="command_again", execution_id=row.execution_id)
-        return True
+    async def _publish_again(self, pool: str, gone: Sequence[Queued], room: int) -> set[str]:
+        """Publish commands once more, up to ``room``; those for which that was done.
+
+        What can't be published ends, and what was decided meanwhile is left alone.
+        """
+        if not gone or room == 0 or time.monotonic() < self._waits_until:
+            return set()
+        decisions = await _all(gone, lambda row: self._decisions.decision_for(row.execution_id, row.attempt))
+        undecided = [row for row, decision in zip(gone, decisions, strict=True) if decision is None][:room]
+        waiting = {row.execution_id: row for row in await self._view.find_all([row.execution_id for row in undecided])}
+        messages: list[Message] = []
+        ends: list[tuple[End, int]] = []
+        for row in undecided:
+            known = waiting.get(row.execution_id)
+            message = same_command(known) if known is not None and known.status is Status.QUEUED else None
+            if message is None:
+                ends.append((_lost(row), row.attempt))
+            else:
+                messages.append(message)
+        await self._propose(ends)
+        await _all(messages, lambda message: self._commands.accept(pool, message))
+        again = {message.id for message in messages if message.id is not None}
+        for execution_id in again:
+            _log.warning("a command is gone from its queue: published again", action="command_again", execution_id=execution_id)
+        return again
 
     def _calm(self) -> PoolCalm:
         return PoolCalm(longest_step_seconds=3 * self._look_seconds + 1, absent_seconds=self._absent_seconds)
@@ -296,10 +306,7 @@ class LostCommands:
         for start in range(0, len(ends), _AT_ONCE):
             if time.monotonic() < self._waits_until:
                 return
-            some = [self._end(end, attempt) for end, attempt in ends[start : start + _AT_ONCE]]
-            for result in await asyncio.gather(*some, return_exceptions=True):
-                if isinstance(result, BaseException):
-                    raise result
+            await _all(ends[start : start + _AT_ONCE], lambda proposal: self._end(*proposal))
 
     async def _end(self, end: End, attempt: int) -> None:
         if await self._decisions.decision_for(end.execution_id, attempt) is not None:
@@ -312,6 +319,17 @@ class LostCommands:
             execution_id=end.execution_id,
             reason=end.reason,
         )
+
+
+async def _all(items: Sequence[_T], do: Callable[[_T], Awaitable[_R]]) -> list[_R]:
+    """Do it for each of them, some at a time; where one fails, once the others with it are done."""
+    done: list[_R] = []
+    for start in range(0, len(items), _AT_ONCE):
+        for result in await asyncio.gather(*map(do, items[start : start + _AT_ONCE]), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+            done.append(result)
+    return done
 
 
 def _lost(row: Queued) -> End:
