@@ -1,6 +1,7 @@
 """Read your writes: what this gateway accepted and its view does not show yet."""
 
 import asyncio
+import heapq
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -57,7 +58,7 @@ class Overlay:
 
     def newest(self, limit: int) -> list[Execution]:
         """The newest executions that are kept here."""
-        return sorted(self._executions.values(), key=_age, reverse=True)[:limit]
+        return heapq.nlargest(limit, self._executions.values(), key=_age)
 
     def drop(self, execution_id: str) -> None:
         """Forget an execution that the view shows."""
