@@ -1,7 +1,6 @@
 """Commands on the embedded bus."""
 
 import sqlite3
-from collections import deque
 from functools import partial
 
 from bus import topology
@@ -10,6 +9,7 @@ from bus.embedded.rows import COLUMNS, PLACES, from_row, to_row
 from bus.embedded.store import Store
 from bus.embedded.streams import append_to
 from bus.embedded.tide import Tide
+from bus.embedded.waiting import Waiting
 from bus.errors import BusUnavailable, UnknownPool
 from bus.messages import DeadReason, Message, Source, StreamName
 from schemas.times import steady_now
@@ -37,8 +37,7 @@ class EmbeddedCommands:
         self._ttl_seconds = ttl_seconds
         self._dead_letters = dead_letters
         self._logged = logged
-        #: By pool: sequence numbers of what waits, the oldest first.
-        self._queues: dict[str, deque[int]] = {}
+        self._queues: dict[str, Waiting] = {}
         self._arrived = Tide()
         #: Deliveries that were handed out and are not settled.
         self._handed = 0
@@ -47,7 +46,9 @@ class EmbeddedCommands:
         """From now on these are known. What waits in them from earlier is found again."""
         for pool in pools - self._queues.keys():
             topology.execute_key(pool)
-            self._queues[pool] = deque(await self._store.read(partial(_waiting, pool=pool)))
+            waiting = Waiting(self._store, pool)
+            await waiting.open()
+            self._queues[pool] = waiting
 
     def close(self) -> None:
         """Whoever waits for a command gets BusClosed."""
@@ -67,15 +68,13 @@ class EmbeddedCommands:
             raise BusUnavailable(f"the work queue of pool {pool} is full")
         row = to_row(message)
 
-        def add(database: sqlite3.Connection) -> int:
+        def add(database: sqlite3.Connection) -> None:
             insert = f"INSERT INTO work (pool, queued_at, source, {COLUMNS}) VALUES (?, ?, ?, {PLACES})"  # noqa: S608
-            cursor = database.execute(insert, (pool, _now(), source.value, *row))
+            database.execute(insert, (pool, _now(), source.value, *row))
             append_to(database, StreamName.LOG, source, _key(pool, source), message)
-            sequence: int = cursor.lastrowid or 0
-            return sequence
 
-        def accepted(sequence: int) -> None:
-            queue.append(sequence)
+        def accepted(_: None) -> None:
+            queue.added()
             self._arrived.rise()
             self._logged.rise()
 
@@ -88,17 +87,18 @@ class EmbeddedCommands:
         queue = self._queue(pool)
         while True:
             height = self._arrived.height
-            if not queue:
+            sequence = await queue.take()
+            if sequence is None:
                 await self._arrived.above(height)
                 continue
-            sequence = queue.popleft()
             try:
                 found = await self._store.read(partial(_command, sequence=sequence))
             except BaseException:
                 self.put_back(pool, sequence)
                 raise
             if found is None:
-                continue  # it was buried by somebody who did not see the end of that
+                queue.is_gone(sequence)  # it was buried by somebody who did not see the end of that
+                continue
             queued_at, message, source = found
             if queued_at + self._ttl_seconds > _now():
                 break
@@ -116,9 +116,8 @@ class EmbeddedCommands:
             while old := await self._store.read(partial(_queued_before, pool=pool, before=_now() - self._ttl_seconds)):
                 buried = 0
                 for sequence in old:
-                    # One that is in somebody's hands is not in the queue: it is settled, or comes back to its head.
-                    if sequence in queue:
-                        queue.remove(sequence)
+                    # One that is in somebody's hands is settled, or comes back to the head of the queue.
+                    if queue.claim(sequence):
                         await self._bury(pool, sequence)
                         buried += 1
                 if not buried:
@@ -141,8 +140,12 @@ class EmbeddedCommands:
 
     def put_back(self, pool: str, sequence: int) -> None:
         """Make a command available again, before all others."""
-        self._queues[pool].appendleft(sequence)
+        self._queues[pool].put_back(sequence)
         self._arrived.rise()
+
+    def removed(self, pool: str, sequence: int, *, was_there: bool = True) -> None:
+        """A command is not in the file any more."""
+        self._queues[pool].removed(sequence, was_there=was_there)
 
     def settled(self) -> None:
         """A delivery is in nobody's hands any more."""
@@ -151,12 +154,18 @@ class EmbeddedCommands:
     async def _bury(self, pool: str, sequence: int) -> None:
         detail = f"it waited for longer than {topology.COMMAND_TTL_SECONDS // 3600} h"
         try:
-            await self._dead_letters.bury(sequence, DeadReason.EXPIRED, detail, key=topology.execute_key(pool))
+            await self._dead_letters.bury(
+                sequence,
+                DeadReason.EXPIRED,
+                detail,
+                key=topology.execute_key(pool),
+                then=lambda was_there: self.removed(pool, sequence, was_there=was_there),
+            )
         except BaseException:
             self.put_back(pool, sequence)
             raise
 
-    def _queue(self, pool: str) -> deque[int]:
+    def _queue(self, pool: str) -> Waiting:
         if pool not in self._queues:
             raise UnknownPool(pool)
         return self._queues[pool]
@@ -198,14 +207,22 @@ class EmbeddedDelivery:
         """Settle it for good."""
         if not self._settled:
             self._settled = True
-            await self._store.write(lambda database: _delete(database, self._sequence))
+            await self._store.write(
+                lambda database: _delete(database, self._sequence), lambda _: self._commands.removed(self._pool, self._sequence)
+            )
             self._commands.settled()
 
     async def reject(self, reason: str) -> None:
         """Move it to the dead letters, in one transaction."""
         if not self._settled:
             self._settled = True
-            await self._dead_letters.bury(self._sequence, DeadReason.MALFORMED, reason, key=_key(self._pool, self._source))
+            await self._dead_letters.bury(
+                self._sequence,
+                DeadReason.MALFORMED,
+                reason,
+                key=_key(self._pool, self._source),
+                then=lambda was_there: self._commands.removed(self._pool, self._sequence, was_there=was_there),
+            )
             self._commands.settled()
 
     async def give_back(self) -> None:
@@ -214,10 +231,6 @@ class EmbeddedDelivery:
             self._settled = True
             self._commands.put_back(self._pool, self._sequence)
             self._commands.settled()
-
-
-def _waiting(database: sqlite3.Connection, pool: str) -> list[int]:
-    return [row[0] for row in database.execute("SELECT sequence FROM work WHERE pool = ? ORDER BY sequence", (pool,))]
 
 
 def _key(pool: str, source: Source) -> str:
@@ -232,7 +245,8 @@ def _command(database: sqlite3.Connection, sequence: int) -> tuple[float, Messag
 
 def _queued_before(database: sqlite3.Connection, pool: str, before: float) -> list[int]:
     found = database.execute(
-        "SELECT sequence FROM work WHERE pool = ? AND queued_at <= ? ORDER BY sequence LIMIT ?",
+        "SELECT sequence FROM work INDEXED BY work_by_age WHERE pool = ? AND queued_at <= ?"
+        " ORDER BY queued_at, sequence LIMIT ?",
         (pool, before, _EXPIRED_AT_A_TIME),
     )
     return [sequence for (sequence,) in found]

@@ -37,6 +37,13 @@ CREATE TABLE IF NOT EXISTS stream_{stream.value} (
 )
 
 
+# Once the columns of an earlier version's file are there. In a pool by their turn, and by age.
+_WORK_INDEXES = """
+CREATE INDEX IF NOT EXISTS work_by_pool ON work (pool);
+CREATE INDEX IF NOT EXISTS work_by_age ON work (pool, queued_at);
+"""
+
+
 def lock(path: Path) -> FileLock:
     """Keep a second process from the file.
 
@@ -63,6 +70,7 @@ def connect(path: Path) -> sqlite3.Connection:
         if "source" not in {row[1] for row in database.execute("PRAGMA table_info(work)")}:  # of an earlier version
             database.execute("ALTER TABLE work ADD COLUMN source TEXT NOT NULL DEFAULT 'commands'")
         _add_queued_at(database)
+        database.executescript(_WORK_INDEXES)
         decision_table.prepare(database)
     except BaseException:
         database.close()

@@ -1,6 +1,7 @@
 """Dead letters on the embedded bus."""
 
 import sqlite3
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -33,22 +34,29 @@ class EmbeddedDeadLetters:
         """Whoever follows gets BusClosed."""
         self._closed.close()
 
-    async def bury(self, sequence: int, reason: DeadReason, detail: str, *, key: str) -> None:
-        """Move a command out of the work queue, in one transaction."""
+    async def bury(
+        self, sequence: int, reason: DeadReason, detail: str, *, key: str, then: Callable[[bool], None] = lambda _: None
+    ) -> None:
+        """Move a command out of the work queue, in one transaction; ``then`` hears whether it was there."""
 
-        def move(database: sqlite3.Connection) -> int:
+        def move(database: sqlite3.Connection) -> tuple[bool, int]:
             database.execute(
                 f"INSERT INTO dead_letters (letter_id, dead_at, reason, detail, routing_key, {COLUMNS})"  # noqa: S608
                 f" SELECT ?, ?, ?, ?, ?, {COLUMNS} FROM work WHERE sequence = ?",
                 (str(uuid4()), utc_now().isoformat(), reason.value, detail[: topology.REASON_LENGTH], key, sequence),
             )
-            database.execute("DELETE FROM work WHERE sequence = ?", (sequence,))
+            was_there = database.execute("DELETE FROM work WHERE sequence = ?", (sequence,)).rowcount > 0
             database.execute(
                 "DELETE FROM dead_letters WHERE place <= (SELECT MAX(place) FROM dead_letters) - ?", (topology.DEAD_LETTERS,)
             )
-            return _count(database)
+            return was_there, _count(database)
 
-        await self._store.write(move, self._set_count)
+        def moved(result: tuple[bool, int]) -> None:
+            was_there, count = result
+            self._set_count(count)
+            then(was_there)
+
+        await self._store.write(move, moved)
 
     async def follow(self) -> None:
         """Nothing to do: they are read when somebody asks."""
