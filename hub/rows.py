@@ -56,11 +56,12 @@ ON CONFLICT (execution_id) DO UPDATE SET
     seen_at = iif(attempt = excluded.attempt AND retried_at IS excluded.retried_at, seen_at, excluded.seen_at),
     {", ".join(f"{name} = excluded.{name}" for name in _FIELDS[1:])},
     ended_offset = coalesce(ended_offset, excluded.ended_offset)
+RETURNING sequence
 """  # noqa: S608
 
 
-def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset: int | None, now: datetime) -> None:
-    """Insert or replace the row. ``ended_offset`` is the place in the log of the ending, where this is it.
+def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset: int | None, now: datetime) -> int:
+    """Insert or replace the row; its number. ``ended_offset`` is the place in the log of the ending, where this is it.
 
     ``now`` is when this attempt was first seen here, or seen to be queued after its pause, where that is new.
     """
@@ -97,7 +98,8 @@ def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset:
         ended_offset,
         text_of(now),
     )
-    connection.execute(_UPSERT, row)
+    sequence: int = connection.execute(_UPSERT, row).fetchone()[0]
+    return sequence
 
 
 def execution_of(row: Sequence[Any]) -> Execution:

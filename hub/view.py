@@ -5,15 +5,14 @@ import queue
 import sqlite3
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from bus.messages import Batch, Position, StreamName
 from gateway.errors import ViewUnavailable
-from hub import view_following, view_queries, view_writer
-from hub.stats import minute_of
+from hub import view_following, view_queries, view_retention, view_writer
 from hub.transitions import StoredTransition
 from hub.view_schema import open_reader, open_writer
 from hub.view_writer import AppliedLog, AppliedOutput
@@ -147,10 +146,7 @@ class View:
     def _open(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = open_writer(self._path)
-        # Nobody asks for more than a day; two allow for clocks that disagree.
-        now = self._clock()
-        view_writer.forget_acceptances(self._writer, minute_of(now - timedelta(days=2)))
-        view_writer.forget_tombstones(self._writer, now)
+        view_retention.forget_by_age(self._writer, self._clock())
         for _ in range(self._readers):
             self._idle.put(open_reader(self._path))
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from bus.messages import Message
 from hub import rows
+from hub.accepted_spans import ranges
 from hub.stats import minute_of
 from hub.transitions import StoredTransition
 from hub.view_schema import AFTER, BEFORE
@@ -19,8 +20,12 @@ from schemas.times import utc_now
 #: Bytes of output that a list of executions may hold: a hundred floods must not fill the memory of who lists them.
 LISTED_OUTPUT_BYTES = 16 * 1024**2
 
+#: Texts before and after every time that :func:`hub.rows.text_of` writes.
+_FIRST_TIME, _LAST_TIME = "", ":"
 # The columns are ours; what callers say is always a bound value.
 _SELECT = f"SELECT {rows.COLUMNS} FROM executions"  # noqa: S608
+# Which index is meant is said wherever SQLite could take one for the status alone, and look at all that waits.
+_WAITING = "FROM executions INDEXED BY executions_queued WHERE status = 'queued' AND retry_at IS NULL"
 
 
 def find(connection: sqlite3.Connection, execution_id: str) -> Execution | None:
@@ -74,45 +79,58 @@ def page(connection: sqlite3.Connection, limit: int, wanted: Wanted, before: int
 
     Output that would take all of it together beyond :data:`LISTED_OUTPUT_BYTES` is left out, and so marked as not complete.
     """
-    condition, values = _condition(wanted, before)
     # One more than asked for shows whether there is a next page.
-    found = connection.execute(
-        f"SELECT sequence, {rows.COLUMNS} FROM executions{condition} ORDER BY sequence DESC LIMIT ?",  # noqa: S608
-        (*values, limit + 1),
-    ).fetchall()
+    sequences = _newest(connection, limit + 1, wanted, before)
+    found = [connection.execute(f"{_SELECT} WHERE sequence = ?", (sequence,)).fetchone() for sequence in sequences[:limit]]
     room = LISTED_OUTPUT_BYTES
     listed = []
-    for _, *row in found[:limit]:
-        execution = rows.execution_of(tuple(row))
+    for row in found:
+        execution = rows.execution_of(row)
         size = sum(summary.kept_bytes for summary in (execution.stdout, execution.stderr) if summary is not None)
         fits = size <= room
         room -= size if fits else 0
         listed.append((execution, _output(connection, execution) if fits else Output()))
-    return Page(listed, next=found[limit - 1][0] if len(found) > limit else None)
+    return Page(listed, next=sequences[limit - 1] if len(sequences) > limit else None)
 
 
-def _condition(wanted: Wanted, before: int | None) -> tuple[str, list[str | int]]:
-    """The WHERE of a list, and the values to bind in it."""
-    conditions: list[str] = []
-    values: list[str | int] = []
-    for condition, value in (
-        ("sequence < ?", before),
-        ("status = ?", wanted.status),
-        ("accepted_at >= ?", rows.text_of(wanted.since)),
-        ("accepted_at < ?", rows.text_of(wanted.until)),
-    ):
-        if value is not None:
-            conditions.append(condition)
-            values.append(value)
+def _newest(connection: sqlite3.Connection, limit: int, wanted: Wanted, before: int | None) -> list[int]:
+    """The numbers of the newest executions that are wanted, from an index and without looking at others.
+
+    With a program each status is asked for by itself: the index has an order only within one.
+    """
+    branches: list[tuple[str, str, tuple[str, ...]]]
     if wanted.program_ids is not None:
-        conditions.append(f"program_id IN ({', '.join('?' * len(wanted.program_ids))})")
-        values += sorted(wanted.program_ids)
-    return (f" WHERE {' AND '.join(conditions)}" if conditions else ""), values
+        statuses = list(Status) if wanted.status is None else [wanted.status]
+        pairs = [(program, status.value) for program in sorted(wanted.program_ids) for status in statuses]
+        branches = [("INDEXED BY executions_by_program", "program_id = ? AND status = ? AND", pair) for pair in pairs]
+    elif wanted.status is not None:
+        branches = [("INDEXED BY executions_by_status", "status = ? AND", (wanted.status.value,))]
+    else:
+        branches = [("", "", ())]
+    since, until = rows.text_of(wanted.since), rows.text_of(wanted.until)
+    timed = "" if since is None and until is None else " AND accepted_at >= ? AND accepted_at < ?"
+    times = () if not timed else (since or _FIRST_TIME, until or _LAST_TIME)
+    newest: list[int] = []
+    for lowest, below in ranges(connection, before, wanted.since, wanted.until):
+        found: list[int] = []
+        for index, condition, values in branches:
+            # The words are ours; what callers say is always a bound value.
+            select = (
+                f"SELECT sequence FROM executions {index} WHERE {condition} sequence >= ? AND sequence < ?{timed}"  # noqa: S608
+                " ORDER BY sequence DESC LIMIT ?"
+            )
+            rest = limit - len(newest)
+            found += [number for (number,) in connection.execute(select, (*values, lowest, below, *times, rest))]
+        newest += sorted(found, reverse=True)[: limit - len(newest)]
+        if len(newest) == limit:
+            break
+    return newest
 
 
 def running(connection: sqlite3.Connection) -> list[Execution]:
     """The executions that run, the oldest start first."""
-    return [rows.execution_of(row) for row in connection.execute(f"{_SELECT} WHERE status = 'running' ORDER BY started_at")]
+    select = f"{_SELECT} INDEXED BY executions_running WHERE status = 'running' ORDER BY started_at"
+    return [rows.execution_of(row) for row in connection.execute(select)]
 
 
 def to_retry(connection: sqlite3.Connection, limit: int) -> list[ToRetry]:
@@ -129,12 +147,14 @@ def to_retry(connection: sqlite3.Connection, limit: int) -> list[ToRetry]:
 
 
 def queued_pools(connection: sqlite3.Connection) -> list[str]:
-    """The pools in which executions wait. Their number is what this costs, and not how many wait."""
+    """The pools in which executions wait. Their number is what this costs, and not how many wait.
+
+    Not what waits for its next attempt to be queued.
+    """
     found = connection.execute(
-        "WITH RECURSIVE pools (pool) AS ("
-        " SELECT min(pool) FROM executions WHERE status = 'queued' UNION ALL"
-        " SELECT (SELECT min(pool) FROM executions WHERE status = 'queued' AND pool > pools.pool) FROM pools"
-        " WHERE pools.pool IS NOT NULL"
+        "WITH RECURSIVE pools (pool) AS ("  # noqa: S608
+        f" SELECT min(pool) {_WAITING} UNION ALL"
+        f" SELECT (SELECT min(pool) {_WAITING} AND pool > pools.pool) FROM pools WHERE pools.pool IS NOT NULL"
         ") SELECT pool FROM pools WHERE pool IS NOT NULL"
     )
     return [pool for (pool,) in found]
@@ -148,7 +168,7 @@ def queued_before(
     Not what waits for its next attempt to be queued.
     """
     found = connection.execute(
-        "SELECT execution_id, attempt, seen_at, sequence FROM executions WHERE status = 'queued' AND retry_at IS NULL"
+        f"SELECT execution_id, attempt, seen_at, sequence {_WAITING}"
         " AND pool IS ? AND seen_at < ? AND (seen_at, sequence) > (?, ?) ORDER BY seen_at, sequence LIMIT ?",
         (pool, rows.text_of(before), *after, limit),
     )
@@ -157,9 +177,7 @@ def queued_before(
 
 def held(connection: sqlite3.Connection) -> Held:
     """How many records there are, and how many of them of finished executions."""
-    total, finished = connection.execute(
-        "SELECT (SELECT count(*) FROM executions), (SELECT count(*) FROM executions WHERE ended_offset IS NOT NULL)"
-    ).fetchone()
+    total, finished = connection.execute("SELECT total, finished FROM held").fetchone()
     return Held(total=total, finished=finished)
 
 

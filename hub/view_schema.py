@@ -1,6 +1,8 @@
 """The tables of the view, and what becomes of a file with other ones.
 
 - executions: one row an execution, numbered in the order of the log
+- held: how many rows of executions there are, so that nobody counts them
+- accepted_spans: of each thousand numbers, the first and the last time of acceptance (:mod:`hub.accepted_spans`)
 - removed: tombstones of executions whose rows are gone: a late record does not bring them back, a repeated request knows them
 - outputs: output that came inside the event of an attempt's end, and the lines around it (streams ``before`` and ``after``)
 - output_chunks: output that came in pieces; superseded by the above
@@ -8,13 +10,16 @@
 - acceptances: executions ever, per minute of acceptance
 - transitions: what the fold accepted, by its place in the log, for the announcer
 - positions: how far each stream was applied
+- hours: where the log stood at the first batch of each hour in which it grew, for what goes by age
+
+There is an index for whatever is asked about many executions: a million that wait cost an answer nothing.
 """
 
 import sqlite3
 from pathlib import Path
 
 #: Raised with every change of the tables. The view can be made anew from the log, so an old file is dropped, never migrated.
-VERSION = 4
+VERSION = 5
 
 #: The lines around an execution's output, beside its streams in ``outputs``.
 BEFORE, AFTER = "before", "after"
@@ -56,8 +61,24 @@ CREATE TABLE executions (
 ) STRICT;
 CREATE INDEX executions_running ON executions (started_at) WHERE status = 'running';
 CREATE INDEX executions_to_retry ON executions (retry_at) WHERE retry_at IS NOT NULL;
-CREATE INDEX executions_queued ON executions (pool, seen_at) WHERE status = 'queued';
+CREATE INDEX executions_queued ON executions (pool, seen_at) WHERE status = 'queued' AND retry_at IS NULL;
 CREATE INDEX executions_ended ON executions (ended_offset) WHERE ended_offset IS NOT NULL;
+-- Each has the sequence at its end, as every index has.
+CREATE INDEX executions_by_status ON executions (status);
+CREATE INDEX executions_by_program ON executions (program_id, status);
+
+CREATE TABLE held (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    total INTEGER NOT NULL,
+    finished INTEGER NOT NULL
+) STRICT;
+INSERT INTO held (only, total, finished) VALUES (1, 0, 0);
+
+CREATE TABLE accepted_spans (
+    block INTEGER PRIMARY KEY,
+    first TEXT NOT NULL,
+    last TEXT NOT NULL
+) STRICT;
 
 CREATE TABLE removed (
     sequence INTEGER PRIMARY KEY,
@@ -113,7 +134,16 @@ CREATE TABLE positions (
     "offset" INTEGER NOT NULL,
     message_id TEXT
 ) STRICT;
+
+CREATE TABLE hours (
+    hour INTEGER PRIMARY KEY,
+    "offset" INTEGER NOT NULL
+) STRICT;
 """
+
+#: KiB of the file that each connection keeps in memory: it has that much however large the file is. What is not there, the
+#: system has.
+_WRITER_CACHE_KIB, _READER_CACHE_KIB = 2_000, 500
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -135,6 +165,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that can't write. It may be used by any thread, by one at a time."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA busy_timeout = 5000")
+    connection.execute(f"PRAGMA cache_size = {-_READER_CACHE_KIB}")
     return connection
 
 
@@ -173,6 +204,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA busy_timeout = 5000")
+        connection.execute(f"PRAGMA cache_size = {-_WRITER_CACHE_KIB}")
+        # What was removed can be given back to the disk. Of effect on a new file alone, before anything is in it.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         # After a power loss the view may be a little behind, never damaged; the log has what is missing.
         connection.execute("PRAGMA synchronous = NORMAL")

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bus.messages import Batch, Position, Record, Source, StreamName
-from bus.topology import CONTROL_AGE_DAYS
-from hub import rows
+from hub import accepted_spans, rows, view_retention
 from hub.fold import Folded, Transition, fold
 from hub.log_entries import Cleaned, Entry, Skip, runs, understand_all
 from hub.stats import moves
@@ -23,12 +22,8 @@ from schemas.executions import CleanedUp, Execution
 from schemas.failpoints import failpoint
 from schemas.output_events import OutputChunk, parse_output
 
-#: For how long a removed execution is remembered: as long as the decision that it was started.
-TOMBSTONE_AGE = timedelta(days=CONTROL_AGE_DAYS)
 #: Executions that are asked for in one question.
 _ASKED_TOGETHER = 250
-#: Tombstones that are kept at most, some 200 MB: above it the oldest go before their time.
-MOST_TOMBSTONES = 1_000_000
 
 
 @dataclass(slots=True)
@@ -67,12 +62,14 @@ def apply_log(connection: sqlite3.Connection, batch: Batch, *, keep_finished: in
         # A cleanup sees the rows as they stand at its place in the log: what comes before it is stored first.
         for run in runs(entries):
             if isinstance(run, Cleaned):
-                applied.cleanups[run.cleanup_id] = _remove_finished(connection, now)
+                applied.cleanups[run.cleanup_id] = view_retention.remove_finished(connection, now)
             else:
                 _apply_entries(connection, run, applied, now)
         if applied.ended:
-            _remove_oldest(connection, keep_finished, now)
+            view_retention.remove_oldest(connection, keep_finished, now)
+        view_retention.forget_old(connection, fresh[0].position.offset, now)
         _move_to(connection, StreamName.LOG, fresh[-1].position)
+    view_retention.give_back(connection)
     return applied
 
 
@@ -115,7 +112,9 @@ def apply_output(connection: sqlite3.Connection, batch: Batch) -> AppliedOutput:
 
 def trim_transitions(connection: sqlite3.Connection, before: int) -> None:
     """Forget the transitions of records before this offset."""
-    connection.execute('DELETE FROM transitions WHERE "offset" < ?', (before,))
+    with _transaction(connection):
+        view_retention.trim_transitions(connection, before)
+    view_retention.give_back(connection)
 
 
 def begin_anew(connection: sqlite3.Connection, stream: StreamName) -> None:
@@ -130,12 +129,8 @@ def begin_anew(connection: sqlite3.Connection, stream: StreamName) -> None:
         if stream is StreamName.LOG:
             connection.execute("UPDATE executions SET ended_offset = ended_offset - ?", (position.offset + 1,))
             connection.execute("DELETE FROM transitions")
+            connection.execute("DELETE FROM hours")
         connection.execute("DELETE FROM positions WHERE stream = ?", (stream,))
-
-
-def forget_acceptances(connection: sqlite3.Connection, before_minute: int) -> None:
-    """Forget how many executions were accepted in the minutes before this one."""
-    connection.execute("DELETE FROM acceptances WHERE minute < ?", (before_minute,))
 
 
 def position_of(connection: sqlite3.Connection, stream: StreamName) -> Position | None:
@@ -197,8 +192,15 @@ def _without(removed: set[str], entries: list[Entry], skipped: Counter[Skip]) ->
 
 def _store(connection: sqlite3.Connection, known: dict[str, Execution], folded: Folded, now: datetime) -> None:
     endings = {transition.execution_id: transition.offset for transition in folded.transitions if transition.is_terminal}
+    accepted = []
     for execution_id, row in folded.rows.items():
-        rows.store(connection, row, ended_offset=endings.get(execution_id), now=now)
+        sequence = rows.store(connection, row, ended_offset=endings.get(execution_id), now=now)
+        before = known.get(execution_id)
+        if row.accepted_at is not None and (before is None or before.accepted_at != row.accepted_at):
+            accepted.append((sequence, row.accepted_at))
+    accepted_spans.widen(connection, accepted)
+    # An execution ends once, and its row is there until that is removed.
+    view_retention.count(connection, total=len(folded.rows.keys() - known.keys()), finished=len(endings))
     sums = moves((known.get(execution_id), row) for execution_id, row in folded.rows.items())
     connection.executemany(
         "INSERT INTO counters (status, program_id, total) VALUES (?, ?, ?)"
@@ -272,40 +274,3 @@ def _chunk_of(record: Record) -> OutputChunk | None:
     except MalformedEvent:
         return None
     return event.data if event.routing_key == record.key else None
-
-
-def _remove_oldest(connection: sqlite3.Connection, keep: int, now: datetime) -> None:
-    """Remove the finished executions that ended first. Live ones stay however many they are; the counters keep them all."""
-    (finished,) = connection.execute("SELECT count(*) FROM executions WHERE ended_offset IS NOT NULL").fetchone()
-    if finished <= keep:
-        return
-    oldest = connection.execute(
-        "SELECT execution_id FROM executions WHERE ended_offset IS NOT NULL ORDER BY ended_offset LIMIT ?", (finished - keep,)
-    ).fetchall()
-    _remove(connection, oldest, now)
-
-
-def _remove_finished(connection: sqlite3.Connection, now: datetime) -> CleanedUp:
-    finished = connection.execute(
-        "SELECT execution_id FROM executions WHERE ended_offset IS NOT NULL ORDER BY ended_offset"
-    ).fetchall()
-    _remove(connection, finished, now)
-    (remaining,) = connection.execute("SELECT count(*) FROM executions").fetchone()
-    return CleanedUp(removed=len(finished), remaining=remaining)
-
-
-def forget_tombstones(connection: sqlite3.Connection, now: datetime) -> None:
-    """Forget the removed executions that need not be remembered any more."""
-    connection.execute("DELETE FROM removed WHERE removed_at < ?", (rows.text_of(now - TOMBSTONE_AGE),))
-    connection.execute("DELETE FROM removed WHERE sequence <= (SELECT max(sequence) FROM removed) - ?", (MOST_TOMBSTONES,))
-
-
-def _remove(connection: sqlite3.Connection, ids: list[tuple[str]], now: datetime) -> None:
-    connection.executemany(
-        "INSERT OR IGNORE INTO removed (execution_id, status, digest, accepted_at, removed_at)"
-        " SELECT execution_id, status, digest, accepted_at, ? FROM executions WHERE execution_id = ?",
-        [(rows.text_of(now), execution_id) for (execution_id,) in ids],
-    )
-    for table in ("executions", "outputs", "output_chunks"):
-        connection.executemany(f"DELETE FROM {table} WHERE execution_id = ?", ids)  # noqa: S608 - the tables are ours
-    forget_tombstones(connection, now)

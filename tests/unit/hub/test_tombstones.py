@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bus.messages import Record, StreamName
-from hub import view_writer
+from hub import view_retention, view_writer
 from hub.view import View
 from schemas.commands import digest_of, parse_execute
 from schemas.executions import Remembered
@@ -76,7 +76,7 @@ async def test_a_tombstone_goes_after_three_days_and_not_before(tmp_path: Path) 
 
 
 async def test_no_more_tombstones_are_kept_than_fit(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view_writer, "MOST_TOMBSTONES", 2)
+    monkeypatch.setattr(view_retention, "MOST_TOMBSTONES", 2)
     for number in (1, 2, 3):
         await fold_in(view, asked(uid(number)), told(ended(uid(number))), cleanup(100 + number))
 
