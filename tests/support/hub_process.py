@@ -29,6 +29,8 @@ class HubProcess:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.instance = f"test-{os.getpid()}-{self.port}"
+        #: What is run, by its parts as words.
+        self.module = "hub"
         self._parts = parts
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {
@@ -69,20 +71,26 @@ class HubProcess:
     def launch(self, **variables: str) -> None:
         """Start every part, with these variables besides, and wait for nothing."""
         for part in self._parts:
-            with (self.folder / f"{part}.log").open("ab") as log:
-                self._processes[part] = subprocess.Popen(
-                    [sys.executable, "-m", "hub", part, "--config", str(self.config_path)],
-                    env={**self.environment, **variables},
-                    cwd=self.folder,
-                    stdout=log,
-                    stderr=log,
-                    stdin=subprocess.DEVNULL,
-                )
+            self._launch(part, **variables)
 
-    def start(self, *, within_seconds: float = 40.0) -> float:
-        """Start every part; seconds until it was ready to accept. A runner alone is not waited for."""
+    def _launch(self, part: str, **variables: str) -> None:
+        with (self.folder / f"{part}.log").open("ab") as log:
+            self._processes[part] = subprocess.Popen(
+                [sys.executable, "-m", self.module, part, "--config", str(self.config_path)],
+                env={**self.environment, **variables},
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def start(self, *, part: str | None = None, within_seconds: float = 40.0) -> float:
+        """Start every part, or one; seconds until it was ready to accept. A runner alone is not waited for."""
         started = time.monotonic()
-        self.launch()
+        if part is None:
+            self.launch()
+        else:
+            self._launch(part)
         while self._parts != ("runner",) and not self._is_ready():
             dead = [part for part, process in self._processes.items() if process.poll() is not None]
             assert not dead, f"{dead} ended: {self.log()[-4000:]}"
