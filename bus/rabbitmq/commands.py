@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 from bus import topology
-from bus.errors import BusUnavailable, UnknownPool, Unroutable
+from bus.errors import BusError, BusUnavailable, UnknownPool, Unroutable
 from bus.messages import Message
 from bus.ports import Delivery
 from bus.rabbitmq.calls import bounded
@@ -35,6 +36,7 @@ class RabbitCommands:
         self._counter: AbstractChannel | None = None
         #: By pool: monotonic time of the count, and the count.
         self._counts: dict[str, tuple[float, int]] = {}
+        self._recounts: dict[str, asyncio.Task[None]] = {}
 
     async def accept(self, pool: str, message: Message) -> None:
         """Publish to work queue and log in one step."""
@@ -67,11 +69,27 @@ class RabbitCommands:
         Raises:
             UnknownPool: the pool has no work queue.
         """
+        counted_at, count = self._counts.get(pool, (float("-inf"), 0))
+        age_seconds = time.monotonic() - counted_at
+        if age_seconds > COUNT_AGE_SECONDS:
+            return await self._counted(pool)
+        if age_seconds > COUNT_AGE_SECONDS / 2 and pool not in self._recounts:
+            # Beside those who ask: while they come, nobody waits for it.
+            self._recounts[pool] = recount = asyncio.create_task(self._count_again(pool), name=f"count what waits in {pool}")
+            recount.add_done_callback(lambda _: self._recounts.pop(pool, None))
+        return count
+
+    async def _count_again(self, pool: str) -> None:
+        with suppress(BusError):  # the next one to ask after the count has aged hears of it
+            await self._counted(pool, COUNT_AGE_SECONDS / 2)
+
+    async def _counted(self, pool: str, age_seconds: float = COUNT_AGE_SECONDS) -> int:
+        """A count of at most that age."""
         name = topology.work_queue(pool).name
         try:
             async with asyncio.timeout(COUNT_LIMIT_SECONDS), self._counting:
                 counted_at, count = self._counts.get(pool, (float("-inf"), 0))
-                if time.monotonic() - counted_at > COUNT_AGE_SECONDS:
+                if time.monotonic() - counted_at > age_seconds:
                     count = await self._count(name)
                     self._counts[pool] = time.monotonic(), count
                 return count
@@ -84,6 +102,10 @@ class RabbitCommands:
 
     async def close(self) -> None:
         """Stop for good."""
+        if recounts := list(self._recounts.values()):
+            for recount in recounts:
+                recount.cancel()
+            await asyncio.wait(recounts)
         for intake in self._intakes.values():
             await intake.close()
         if self._counter is not None:

@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 #: Seconds for a dead letter to be confirmed.
 REJECT_LIMIT_SECONDS = 5.0
+#: Consumers that may bring commands at the same time. While one is ended, to settle what it brought, the other goes on.
+MOST_ROUNDS = 2
 #: Seconds that a channel is used for. When the queue goes to another node of a cluster, what was on its way to us may be
 #: lost, and counts as ours for as long as the channel lives: nobody would ever get it.
 CHANNEL_SECONDS = 15.0
@@ -35,7 +37,7 @@ CHANNEL_SECONDS = 15.0
 
 @dataclass(eq=False)
 class Round:
-    """One consumer with as many pushes as slots were free when it began.
+    """One consumer with as many pushes as it may bring commands.
 
     The broker pushes again for each delivery that is settled. So a round ends, and its consumer with it, before the first of
     its deliveries is settled: it never brings more than ``prefetch`` commands in all.
@@ -69,7 +71,10 @@ class Intake:
         #: By channel: deliveries in hand that were not settled. A channel that is not used any more is closed after its last.
         self._unsettled: Counter[aiormq.abc.AbstractChannel] = Counter()
         self._retired: dict[aiormq.abc.AbstractChannel, AbstractChannel] = {}
-        self._round: Round | None = None
+        self._rounds: list[Round] = []
+        #: How many commands may be there or come without being in anybody's hands.
+        self._budget = 0
+        self._filling: asyncio.Task[None] | None = None
         self._pushed: deque[tuple[Round, DeliveredMessage]] = deque()
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -85,8 +90,10 @@ class Intake:
         backoff = Backoff()
         while not self._closed:
             self._changed.clear()
+            self._budget = free_slots
             try:
-                await self._finish(self._make_ready(free_slots))
+                if not self._is_ready:
+                    await self._finish(self._make_ready())
             except BusUnavailable as error:
                 log.warning("can't consume commands", action="consume_failed", pool=self._pool, error=str(error))
                 await backoff.pause()
@@ -94,7 +101,10 @@ class Intake:
             if self._pushed:
                 round_, message = self._pushed.popleft()
                 self._unsettled[message.channel] += 1
+                self._budget = free_slots - 1
+                self._fill_up()
                 return RabbitDelivery(self, round_, message)
+            self._fill_up()
             backoff.reset()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, self._opened_at + CHANNEL_SECONDS - time.monotonic())):
@@ -142,21 +152,54 @@ class Intake:
         await self._publisher.publish("", topology.DEAD, letter, limit_seconds=REJECT_LIMIT_SECONDS)
         failpoint("rabbitmq.buried")
 
-    async def _make_ready(self, free_slots: int) -> None:
-        """See that something is there or may come, and that both together fit into the free slots."""
+    @property
+    def _to_come(self) -> int:
+        return sum(round_.to_come for round_ in self._rounds)
+
+    @property
+    def _room(self) -> int:
+        """How many more commands may be asked for."""
+        return self._budget - len(self._pushed) - self._to_come
+
+    @property
+    def _is_ready(self) -> bool:
+        """Whether something is there or may come, and both together fit into the budget."""
+        # What came over a channel that is gone, the broker delivers again.
+        if any(message.channel.is_closed for _, message in self._pushed):
+            return False
+        return self._room >= 0 and bool(self._pushed or (self._to_come and not self._is_old))
+
+    async def _make_ready(self) -> None:
         async with self._lock:
-            # What came over a channel that is gone, the broker delivers again.
             self._pushed = deque((of, message) for of, message in self._pushed if not message.channel.is_closed)
-            round_ = self._round
-            to_come = round_.to_come if round_ is not None else 0
-            fits = len(self._pushed) + to_come <= free_slots
-            if fits and (self._pushed or (to_come and not self._is_old)):
+            if self._is_ready:
                 return
-            await self._end_round()
-            while len(self._pushed) > free_slots:
+            await self._end_rounds()
+            while len(self._pushed) > self._budget:
                 await give_back(self._pushed.pop()[1])
             if not self._pushed:
-                await self._begin_round(free_slots)
+                # The other half is the next round's, so that one of the two is always there.
+                await self._begin_round(-(-self._budget // MOST_ROUNDS))
+
+    def _fill_up(self) -> None:
+        """Ask for as many more as there is room for, beside whoever waits or goes on."""
+        if self._filling is None and self._may_begin:
+            self._filling = asyncio.create_task(self._fill(), name=f"intake of pool {self._pool}")
+            self._tasks.add(self._filling)
+            self._filling.add_done_callback(self._finished)
+
+    @property
+    def _may_begin(self) -> bool:
+        return self._room > 0 and sum(round_.to_come > 0 for round_ in self._rounds) < MOST_ROUNDS
+
+    async def _fill(self) -> None:
+        try:
+            async with self._lock:
+                if self._may_begin and not self._closed:
+                    await self._begin_round(self._room)
+        finally:
+            self._filling = None
+            self._changed.set()
 
     @property
     def _is_old(self) -> bool:
@@ -174,14 +217,15 @@ class Intake:
             await close_quietly(channel)
 
     async def _begin_round(self, prefetch: int) -> None:
-        if self._channel is not None and not self._channel.is_closed and self._is_old:
+        if self._channel is not None and not self._channel.is_closed and self._is_old and not self._rounds:
             await self._retire_channel()
         if self._channel is None or self._channel.is_closed:
             self._channel = await self._link.channel()
             self._opened_at = time.monotonic()
             # Cheap, and heals a queue that somebody deleted: without it, consuming would fail until a process starts anew.
             await declare_pool(self._channel, self._pool)
-        round_ = self._round = Round(prefetch)
+        round_ = Round(prefetch)
+        self._rounds.append(round_)
 
         def on_message(message: DeliveredMessage) -> None:
             round_.pushed += 1
@@ -201,9 +245,13 @@ class Intake:
             await self._drop_channel()
             raise
 
-    async def _end_round(self) -> None:
-        round_, self._round = self._round, None
-        if round_ is None or round_.consumer is None:
+    async def _end_rounds(self) -> None:
+        while self._rounds:
+            await self._end_round(self._rounds[-1])
+
+    async def _end_round(self, round_: Round) -> None:
+        self._rounds.remove(round_)
+        if round_.consumer is None:
             return
         try:
             await round_.consumer.cancel()
@@ -214,7 +262,7 @@ class Intake:
 
     async def _drop_channel(self) -> None:
         channel, self._channel = self._channel, None
-        self._round = None
+        self._rounds.clear()
         self._pushed.clear()
         if channel is not None:
             await close_quietly(channel)
@@ -224,8 +272,8 @@ class Intake:
     ) -> None:
         async with self._lock:
             try:
-                if round_ is self._round:
-                    await self._end_round()
+                if round_ in self._rounds:
+                    await self._end_round(round_)
                 await settling(delivered)
             finally:
                 await self._let_go(delivered.channel)
@@ -240,7 +288,8 @@ class Intake:
 
     async def _stop(self) -> None:
         async with self._lock:
-            await self._end_round()
+            self._budget = 0
+            await self._end_rounds()
             while self._pushed:
                 await give_back(self._pushed.pop()[1])
 
