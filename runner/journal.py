@@ -47,6 +47,8 @@ class Journal:
         self._outbox_bytes = 0
         #: The newest reports of the outbox, in order; all of the file's with a number above that of the first are here.
         self._at_hand: deque[Waiting] = deque(maxlen=_MOST_AT_HAND)
+        #: Number of the newest report of the outbox; ``None`` where that is not known.
+        self._newest: int | None = None
         #: Set while reports wait, or may wait, in the outbox.
         self.reports_waiting = asyncio.Event()
 
@@ -171,6 +173,7 @@ class Journal:
             failpoint("journal.renewed")
             # What is at hand is of the epoch that is over. Whoever reads the outbox from here on knows the new one.
             self._at_hand.clear()
+            self._newest = None
             self._epoch, self._outbox_bytes = about
             self.reports_waiting.set()
 
@@ -259,6 +262,8 @@ class Journal:
         # Without a gap, as numbers are given without one: else some were told, dropped, or too many to be kept at hand.
         if self._at_hand and self._at_hand[0].number == after + 1:
             return list(itertools.islice(self._at_hand, limit))
+        if self._newest is not None and after >= self._newest:
+            return []
 
         def work(db: sqlite3.Connection) -> list[Waiting]:
             rows = db.execute(
@@ -268,7 +273,11 @@ class Journal:
             )
             return [Waiting(row[0], Report(row[1], BusStream(row[2]), *row[3:])) for row in rows]
 
-        return await self._writer.do(work)
+        def read(found: list[Waiting]) -> None:
+            if len(found) < limit:
+                self._newest = found[-1].number if found else max(after, self._newest or 0)
+
+        return await self._writer.do(work, then=read)
 
     async def untold_endings(self) -> list[Ended | AttemptEnded]:
         """The endings, of executions and of attempts, that wait in the outbox."""
@@ -311,6 +320,7 @@ class Journal:
 
         def written(numbers: list[int]) -> None:
             self._at_hand.extend(map(Waiting, numbers, reports))
+            self._newest = numbers[-1]
             self._outbox_bytes += sum(len(report.body) for report in reports)
             self.reports_waiting.set()
 
