@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -25,6 +26,8 @@ _log = structlog.get_logger()
 
 #: Transitions that are announced before the checkpoint advances; a successor repeats at most as many.
 _BATCH = 200
+#: Seconds after which it advances at the latest. Each time costs the bus more than an announcement does.
+ADVANCE_SECONDS = 0.1
 #: Places in the log behind the checkpoint whose transitions are kept.
 KEPT_BEHIND = 100_000
 #: Places in the log between two trimmings.
@@ -54,6 +57,7 @@ class Announcer:
         transitions: Transitions,
         *,
         kept_behind: int = KEPT_BEHIND,
+        advance_seconds: float = ADVANCE_SECONDS,
         duty: Duty = _no_duty,
         log_end: Callable[[], Awaitable[int | None]] | None = None,
     ) -> None:
@@ -63,6 +67,7 @@ class Announcer:
         self._announcements = announcements
         self._transitions = transitions
         self._kept_behind = kept_behind
+        self._advance_seconds = advance_seconds
         self._trimmed_to = 0
         self._news = asyncio.Event()
         self._is_new_log = False
@@ -126,25 +131,36 @@ class Announcer:
         return True
 
     async def _announce_after(self, position: int | None, holder: Holder) -> None:
+        #: Announced since the checkpoint advanced, and the monotonic time by which it is to do so.
+        announced, due_at = 0, 0.0
         while True:
             # Cleared before it looks: what is stored meanwhile sets it again.
             self._news.clear()
             if self._is_new_log:
-                position, self._is_new_log = None, False
-            batch = await self._transitions.transitions_after(position, _BATCH)
+                position, self._is_new_log, announced = None, False, 0
+            asked_for = _BATCH - announced
+            batch = await self._transitions.transitions_after(position, asked_for)
             self._problem = None
-            if not batch:
-                await self._news.wait()
-                continue
             for transition in batch:
                 await _announce(holder, transition)
             if self._is_new_log:
                 continue
-            position = batch[-1].offset
-            await holder.advance(position)
-            failpoint("announcer.advanced")
-            self._backoff.reset()
-            await self._trim(position - self._kept_behind)
+            if batch:
+                position = batch[-1].offset
+                due_at = due_at if announced else time.monotonic() + self._advance_seconds
+                announced += len(batch)
+            if announced == 0 or position is None:
+                await self._news.wait()
+            elif announced >= _BATCH or time.monotonic() >= due_at:
+                await holder.advance(position)
+                failpoint("announcer.advanced")
+                announced = 0
+                self._backoff.reset()
+                await self._trim(position - self._kept_behind)
+            elif len(batch) < asked_for:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(asyncio.get_running_loop().time() + due_at - time.monotonic()):
+                        await self._news.wait()
 
     async def _trim(self, before: int) -> None:
         if before >= self._trimmed_to + _TRIM_EVERY:
