@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 #: Seconds for a dead letter to be confirmed.
 REJECT_LIMIT_SECONDS = 5.0
-#: Consumers that may bring commands at the same time. While one is ended, to settle what it brought, the other goes on.
+#: Consumers at the same time.
 MOST_ROUNDS = 2
 #: Seconds that a channel is used for. When the queue goes to another node of a cluster, what was on its way to us may be
 #: lost, and counts as ours for as long as the channel lives: nobody would ever get it.
@@ -37,20 +37,21 @@ CHANNEL_SECONDS = 15.0
 
 @dataclass(eq=False)
 class Round:
-    """One consumer with as many pushes as it may bring commands.
+    """One consumer, which brings as many commands as may be unsettled at a time.
 
-    The broker pushes again for each delivery that is settled. So a round ends, and its consumer with it, before the first of
-    its deliveries is settled: it never brings more than ``prefetch`` commands in all.
+    The broker pushes again for each delivery that is settled. Where there would be no slot for that, the round ends, and its
+    consumer with it, before the delivery is settled. So that this is rare, it asks for half of what there are slots for.
     """
 
     prefetch: int
-    pushed: int = 0
+    #: Pushed and not settled.
+    unsettled: int = 0
     consumer: Consumer | None = None
 
     @property
     def to_come(self) -> int:
         """How many commands the broker may still push."""
-        return self.prefetch - self.pushed if self.consumer is not None and self.consumer.live else 0
+        return self.prefetch - self.unsettled if self.consumer is not None and self.consumer.live else 0
 
 
 class Intake:
@@ -158,8 +159,13 @@ class Intake:
 
     @property
     def _room(self) -> int:
-        """How many more commands may be asked for."""
+        """How many more commands there are slots for."""
         return self._budget - len(self._pushed) - self._to_come
+
+    @property
+    def _lack(self) -> int:
+        """How many more are to be asked for, for half of the slots to have one in sight."""
+        return -(-self._budget // 2) - len(self._pushed) - self._to_come
 
     @property
     def _is_ready(self) -> bool:
@@ -178,11 +184,10 @@ class Intake:
             while len(self._pushed) > self._budget:
                 await give_back(self._pushed.pop()[1])
             if not self._pushed:
-                # The other half is the next round's, so that one of the two is always there.
-                await self._begin_round(-(-self._budget // MOST_ROUNDS))
+                await self._begin_round(self._lack)
 
     def _fill_up(self) -> None:
-        """Ask for as many more as there is room for, beside whoever waits or goes on."""
+        """Ask for more where slots have become free, beside whoever waits or goes on."""
         if self._filling is None and self._may_begin:
             self._filling = asyncio.create_task(self._fill(), name=f"intake of pool {self._pool}")
             self._tasks.add(self._filling)
@@ -190,13 +195,14 @@ class Intake:
 
     @property
     def _may_begin(self) -> bool:
-        return self._room > 0 and sum(round_.to_come > 0 for round_ in self._rounds) < MOST_ROUNDS
+        # Not for each one that is missing: a round costs the broker more than a command.
+        return 4 * self._lack > self._budget and sum(round_.to_come > 0 for round_ in self._rounds) < MOST_ROUNDS
 
     async def _fill(self) -> None:
         try:
             async with self._lock:
                 if self._may_begin and not self._closed:
-                    await self._begin_round(self._room)
+                    await self._begin_round(self._lack)
         finally:
             self._filling = None
             self._changed.set()
@@ -228,7 +234,7 @@ class Intake:
         self._rounds.append(round_)
 
         def on_message(message: DeliveredMessage) -> None:
-            round_.pushed += 1
+            round_.unsettled += 1
             self._pushed.append((round_, message))
             self._changed.set()
 
@@ -272,8 +278,9 @@ class Intake:
     ) -> None:
         async with self._lock:
             try:
-                if round_ in self._rounds:
+                if round_ in self._rounds and self._room < 1:
                     await self._end_round(round_)
+                round_.unsettled -= 1
                 await settling(delivered)
             finally:
                 await self._let_go(delivered.channel)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 from uuid import uuid4
 
 import aio_pika
@@ -10,6 +11,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 
 from bus import topology
 from bus.errors import BusUnavailable
+from bus.rabbitmq.consumer import Consumer
 from tests.integration.bus.amqp import channel_to, dead_letters, publish, ready_and_consumers
 from tests.integration.bus.conftest import Buses
 from tests.integration.bus.messages import command, read, report, soon, stays_silent, take
@@ -66,10 +68,34 @@ async def test_free_slots_that_become_fewer_return_what_was_pushed_ahead(rabbits
         async def ready() -> int:
             return (await ready_and_consumers(channel, WORK))[0]
 
-        await eventually(ready, lambda count: count == 5)
+        # Of half of the slots.
+        await eventually(ready, lambda count: count == 7)
         second = await take(bus, 1)
         await eventually(ready, lambda count: count == 8)
     assert first.message.id != second.message.id
+
+
+async def test_a_consumer_that_leaves_slots_free_brings_one_command_after_the_other(
+    rabbits: Buses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = await rabbits.open()
+    await bus.commands.accept("default", command("first"))
+    delivery = await take(bus, 8)
+    begun: list[object] = []
+    start = Consumer.start
+
+    async def counted(*words: Any, **options: Any) -> Consumer:
+        begun.append(words)
+        return await start(*words, **options)
+
+    monkeypatch.setattr(Consumer, "start", counted)
+    for number in range(10):
+        await delivery.done()
+        await bus.commands.accept("default", command(f"next {number}"))
+        delivery = await take(bus, 8)
+    await delivery.done()
+    # One or two where the machine is slow: a channel is only used for some seconds.
+    assert len(begun) < 5
 
 
 async def test_m28_a_dead_letter_holds_body_id_and_reason(rabbits: Buses) -> None:
