@@ -2,6 +2,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
 from bus.errors import Fenced
 from bus.messages import StreamName as BusStream
 from runner.claimed import Claimed
@@ -114,3 +116,40 @@ async def test_what_was_read_before_the_epoch_ended_is_not_told_after_it(journal
         await asyncio.gather(task, return_exceptions=True)
     assert told(bus, claimed) == [late.message_id]
     assert await journal.claims() == []
+
+
+async def test_an_ending_does_not_wait_until_what_was_told_is_crossed_out(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing that may wait for company is committed while this goes on, unless something in a hurry comes.
+    monkeypatch.setattr("runner.writer_thread._PATIENT_SECONDS", 3600.0)
+    bus = MemoryBus()
+    async with telling(journal, bus):
+        claimed = await claim(journal)
+        (first,) = await write(journal, claimed, 1)
+
+        async def is_told() -> bool:
+            return told(bus, claimed) == [first]
+
+        await eventually(is_told)
+        assert journal.outbox_bytes > 0
+        second = await write(journal, claimed, 2)
+
+        async def all_are_told() -> bool:
+            return told(bus, claimed)[-1] == second[-1]
+
+        await eventually(all_are_told)
+
+
+async def test_of_many_reports_at_once_each_is_told_in_its_order(journal: Journal) -> None:
+    bus = MemoryBus()
+    claimed = await claim(journal)
+    # More than are kept at hand, and more than are told at a time.
+    before = await write(journal, claimed, 200)
+    async with telling(journal, bus) as outbox:
+        assert await outbox.flushed(10)
+        other = await claim(journal)
+        after = await write(journal, other, 200)
+        assert await outbox.flushed(10)
+    assert told(bus, claimed) == before
+    assert told(bus, other) == after
