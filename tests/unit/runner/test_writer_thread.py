@@ -34,7 +34,7 @@ async def test_patient_work_is_committed_with_what_comes_next_and_in_its_order(
     first = writer.ask(lambda db: add("patient", db), then=done.append, patient=True)
     second = writer.ask(lambda db: add("in a hurry", db), then=done.append)
     async with asyncio.timeout(10):
-        assert await asyncio.gather(first, second) == ["patient", "in a hurry"]
+        assert [await first, await second] == ["patient", "in a hurry"]
     assert done == ["patient", "in a hurry"]
 
 
