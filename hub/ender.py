@@ -85,25 +85,46 @@ class Ender:
     async def run(self) -> None:
         """Write what is wanted, until cancelled. Bus and view may come and go; anything else ends it."""
         self._wanted.clear()
+        read: asyncio.Queue[End] = asyncio.Queue(maxsize=_AT_ONCE)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._read(), name="ender: read ends")
+            group.create_task(self._read(read), name="ender: read ends")
+            group.create_task(self._take_up(read), name="ender: take ends up")
             group.create_task(self._write(), name="ender: write endings")
 
-    async def _read(self) -> None:
+    async def _read(self, read: asyncio.Queue[End]) -> None:
         backoff = Backoff()
         while True:
             try:
                 async for end in self._decisions.ends():
                     backoff.reset()
-                    # Most have ended long ago, by a runner; what the view does not know may be on its way there.
-                    if any(found.status.is_terminal for found in await self._executions.find_all([end.execution_id])):
-                        continue
+                    await read.put(end)
+            except BusUnavailable as error:
+                _log.warning("ends are read later", action="ender_waits", error=str(error))
+            await backoff.pause()
+
+    async def _take_up(self, read: asyncio.Queue[End]) -> None:
+        """Ask the view for what was read, many together: at a start those of days come, and what is new waits behind them."""
+        backoff = Backoff()
+        while True:
+            ends = [await read.get()]
+            while len(ends) < _AT_ONCE and not read.empty():
+                ends.append(read.get_nowait())
+            while True:
+                try:
+                    found = await self._executions.find_all([end.execution_id for end in ends])
+                except ViewUnavailable as error:
+                    _log.warning("ends are taken up later", action="ender_waits", error=str(error))
+                    await backoff.pause()
+                else:
+                    backoff.reset()
+                    break
+            # Most have ended long ago, by a runner; what the view does not know may be on its way there.
+            over = {execution.execution_id for execution in found if execution.status.is_terminal}
+            for end in ends:
+                if end.execution_id not in over:
                     await self._make_room()
                     self._wanted.setdefault(end.execution_id, _Wanted(end))
                     self._news.set()
-            except (BusUnavailable, ViewUnavailable) as error:
-                _log.warning("ends are read later", action="ender_waits", error=str(error))
-            await backoff.pause()
 
     async def _make_room(self) -> None:
         """Of as many as may be, give up the oldest that the view does not know, or wait until one is done."""

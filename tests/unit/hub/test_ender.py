@@ -1,7 +1,7 @@
 """The ender: whatever was decided to end before a runner took it has its one terminal event in the log."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from schemas.reasons import Category, Reason
 from schemas.status import Status
 from tests.support.hub_bus import FakeAnnouncements
 from tests.support.memory_bus import MemoryBus
-from tests.support.records import asked, numbered, uid
+from tests.support.records import asked, ended, numbered, told, uid
 from tests.support.wait import eventually
 
 ONE, TWO = uid(1), uid(2)
@@ -127,6 +127,26 @@ async def test_what_the_view_shows_as_ended_is_not_waited_for(bench: Bench) -> N
         await asyncio.sleep(0.2)
         await bench.ask(waiting)
         await bench.until(waiting, Status.CANCELLED)
+
+
+async def test_at_a_start_the_view_is_asked_for_many_old_ends_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[int] = []
+    find_all = bench.view.find_all
+
+    async def counted(execution_ids: Iterable[str]) -> list[Execution]:
+        ids = list(execution_ids)
+        asked_for.append(len(ids))
+        return await find_all(ids)
+
+    many = [uid(number) for number in range(100, 1_100)]
+    for execution_id in many:
+        await bench.bus.decisions.decide(end_of(execution_id))
+    records = [told(ended(execution_id, Status.CANCELLED)) for execution_id in many]
+    await bench.view.apply_log(numbered(*records), keep_finished=10_000)
+    monkeypatch.setattr(bench.view, "find_all", counted)
+    async with bench.running(bench.make(), projecting=False):
+        await eventually(lambda: asyncio.sleep(0, sum(asked_for)), lambda seen: seen >= len(many))
+    assert len(asked_for) < 20
 
 
 async def test_where_a_claim_came_first_its_owner_ends_the_execution(bench: Bench) -> None:
