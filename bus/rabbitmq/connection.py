@@ -96,8 +96,28 @@ async def open_channel(connection: AbstractConnection, *, on_return_raises: bool
     return await bounded(opened(), CALL_LIMIT_SECONDS, "opening a channel")
 
 
+#: Channels that are on their way out. Each ends with its connection at the latest.
+_goodbyes: set[asyncio.Future[None]] = set()
+
+
+def _closed(goodbye: asyncio.Future[None]) -> None:
+    _goodbyes.discard(goodbye)
+    if not goodbye.cancelled() and (error := goodbye.exception()) is not None:
+        log.debug("could not be closed in order", action="bus_close_failed", error=describe(error))
+
+
 async def close_quietly(thing: AbstractConnection | AbstractChannel) -> None:
-    """Close a connection or a channel, whatever state it is in."""
+    """Close a connection or a channel, whatever state it is in.
+
+    A channel whose server is slow to answer is not waited for, and closes by itself: to give that up would close it a second
+    time, which the server punishes with the end of the whole connection (seen on a busy one).
+    """
+    if isinstance(thing, AbstractChannel):
+        goodbye = asyncio.ensure_future(thing.close())
+        _goodbyes.add(goodbye)
+        goodbye.add_done_callback(_closed)
+        await asyncio.wait({goodbye}, timeout=CLOSE_LIMIT_SECONDS)
+        return
     try:
         await bounded(thing.close(), CLOSE_LIMIT_SECONDS, "closing")
     except BusUnavailable as error:
