@@ -4,15 +4,21 @@ import asyncio
 import hashlib
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import aiormq
+from aiormq import spec
+from aiormq.abc import ChannelFrame
+from pamqp.base import Frame
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
 
 from bus import topology
 from bus.embedded.bus import EmbeddedBus
@@ -39,7 +45,8 @@ class Published:
     body: bytes
 
 
-Publish = Callable[[Published], Awaitable[None]]
+#: Publishes these in order, and returns once all of them are confirmed.
+Publish = Callable[[Sequence[Published]], Awaitable[None]]
 
 
 def uid(number: int) -> str:
@@ -83,9 +90,9 @@ def endings(first: int, count: int, programs: list[str]) -> Iterator[Published]:
 async def pour(publish: Publish, messages: Iterable[Published]) -> int:
     """Publish them in order, many at a time; how many they were. Each was confirmed."""
     source, count = iter(messages), 0
-    under_way: deque[asyncio.Future[list[None]]] = deque()
+    under_way: deque[asyncio.Future[None]] = deque()
     while window := list(islice(source, _WINDOW)):
-        under_way.append(asyncio.gather(*map(publish, window)))
+        under_way.append(asyncio.ensure_future(publish(window)))
         count += len(window)
         if len(under_way) == _WINDOWS:
             await under_way.popleft()
@@ -101,16 +108,24 @@ async def rabbitmq(url: str) -> AsyncGenerator[Publish, None]:
         channel = await connection.channel(publisher_confirms=True)
         assert isinstance(channel, aiormq.Channel)
 
-        async def publish(message: Published) -> None:
-            properties = aiormq.spec.Basic.Properties(delivery_mode=2, message_id=message.id, content_type="application/json")
-            await channel.basic_publish(
-                message.body,
-                exchange=message.exchange,
-                routing_key=message.key,
-                properties=properties,
-                mandatory=True,
-                wait=False,
-            )
+        async def publish(window: Sequence[Published]) -> None:
+            # The library's own way costs a task and a wait for each message, which is most of the time that a million take.
+            confirms: list[asyncio.Future[Any]] = []
+            frames: list[Frame | ContentHeader | ContentBody] = []
+            async with channel.lock:
+                for message in window:
+                    channel.delivery_tag += 1
+                    channel.confirmations[channel.delivery_tag] = confirm = channel.create_future()
+                    confirms.append(confirm)
+                    properties = spec.Basic.Properties(delivery_mode=2, message_id=message.id, content_type="application/json")
+                    frames += [
+                        spec.Basic.Publish(exchange=message.exchange, routing_key=message.key),
+                        ContentHeader(properties=properties, body_size=len(message.body)),
+                        ContentBody(message.body),
+                    ]
+                await channel.write_queue.put(ChannelFrame.marshall(channel_number=channel.number, frames=frames))
+            for answer in await asyncio.gather(*confirms):
+                assert isinstance(answer, spec.Basic.Ack), answer
 
         yield publish
     finally:
@@ -127,12 +142,15 @@ async def embedded(state_dir: Path) -> AsyncGenerator[Publish, None]:
     await bus.open(frozenset({"default"}))
     try:
 
-        async def publish(message: Published) -> None:
+        async def put(message: Published) -> None:
             carried = Message(id=message.id, body=message.body)
             if message.exchange == topology.COMMANDS:
                 await bus.commands.accept("default", carried)
             else:
                 await bus.streams.append(StreamName.LOG, message.key, carried)
+
+        async def publish(window: Sequence[Published]) -> None:
+            await asyncio.gather(*map(put, window))
 
         yield publish
     finally:
