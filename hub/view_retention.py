@@ -67,14 +67,14 @@ def trim_transitions(connection: sqlite3.Connection, before: int) -> None:
 def forget_old(connection: sqlite3.Connection, offset: int, now: datetime) -> None:
     """Forget what is too old; most of it once an hour. ``offset`` is where the log has come to."""
     hour = int(now.timestamp() // 3600)
-    if connection.execute('INSERT OR IGNORE INTO hours (hour, "offset") VALUES (?, ?)', (hour, offset)).rowcount:
+    if connection.execute('INSERT OR IGNORE INTO hours ("offset", hour) VALUES (?, ?)', (offset, hour)).rowcount:
         forget_by_age(connection, now)
-        connection.execute(
-            "DELETE FROM hours WHERE hour < (SELECT hour FROM hours ORDER BY hour DESC LIMIT 1 OFFSET ?)", (TRANSITION_HOURS,)
-        )
-    oldest = connection.execute('SELECT "offset" FROM hours ORDER BY hour LIMIT 1 OFFSET 1').fetchone()
-    (hours,) = connection.execute("SELECT count(*) FROM hours").fetchone()
-    if hours > TRANSITION_HOURS and oldest is not None:
+    # By their places, which only rise: a clock may be set back.
+    oldest = connection.execute(
+        'SELECT "offset" FROM hours ORDER BY "offset" DESC LIMIT 1 OFFSET ?', (TRANSITION_HOURS - 1,)
+    ).fetchone()
+    if oldest is not None:
+        connection.execute('DELETE FROM hours WHERE "offset" < ?', oldest)
         trim_transitions(connection, oldest[0])
 
 

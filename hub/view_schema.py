@@ -136,8 +136,8 @@ CREATE TABLE positions (
 ) STRICT;
 
 CREATE TABLE hours (
-    hour INTEGER PRIMARY KEY,
-    "offset" INTEGER NOT NULL
+    "offset" INTEGER PRIMARY KEY,
+    hour INTEGER NOT NULL UNIQUE
 ) STRICT;
 """
 

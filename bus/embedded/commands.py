@@ -112,7 +112,7 @@ class EmbeddedCommands:
         Raises:
             BusUnavailable: not all of it was moved.
         """
-        for pool, queue in self._queues.items():
+        for pool, queue in list(self._queues.items()):
             while old := await self._store.read(partial(_queued_before, pool=pool, before=_now() - self._ttl_seconds)):
                 buried = 0
                 for sequence in old:
