@@ -34,6 +34,11 @@ class DockerDaemon:
         #: As it was when it was seen last; ``None`` where it was not seen since it was missed.
         self._current: DaemonLife | None = None
 
+    @property
+    def life(self) -> datetime | None:
+        """When the daemon that was seen last came up, by its own clock; ``None`` where it was missed since or does not tell."""
+        return None if self._current is None else self._current.started_at
+
     async def see(self) -> None:
         """See that it takes new connections, and which life of it that is.
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from runner.docker_belongings import DockerBelongings
 from runner.docker_connection import DockerConnection
 from runner.docker_daemon import DockerDaemon
 from runner.docker_environments import DockerEnvironments
+from runner.docker_events import DockerEvents, was_told
 from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
@@ -43,7 +45,7 @@ from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.start_gate import Priority, StartGate
 from runner.steps import Step
-from runner.waiting import finished, surely
+from runner.waiting import cancel, finished, surely
 from schemas.failpoints import failpoint
 from schemas.reasons import Reason
 
@@ -65,6 +67,8 @@ _OOM_NEWS_LOOKS = 30
 _NOT_FOUND = 404
 _CONFLICT = 409
 _KILLED = 137
+#: Exit codes from here on say that a signal ended it.
+_FIRST_SIGNAL = 128
 
 
 @dataclass
@@ -86,31 +90,49 @@ class _Run:
 class DockerEngine:
     """Containers on the Docker engine behind a unix socket."""
 
-    def __init__(self, *, identity: Identity, socket_path: str = "/var/run/docker.sock", gate: StartGate | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        socket_path: str = "/var/run/docker.sock",
+        gate: StartGate | None = None,
+    ) -> None:
         """The ``gate`` is passed by all that starts containers on this engine; by default it has its own."""
         self._identity = identity
         self._gate = gate or StartGate()
         self._connection = DockerConnection(socket_path)
         self._daemon = DockerDaemon(socket_path)
-        self._images = DockerImages(self._connection)
+        self._events = DockerEvents(self._connection, identity)
+        self._images = DockerImages(self._connection, self._events)
         self._sight = DockerSight(self._connection, identity)
         self._belongings = DockerBelongings(self._connection, identity)
         self._environments = DockerEnvironments(self._connection, self._images, identity, self._gate)
         self._runs: dict[str, _Run] = {}
+        #: The daemon's version, and in which life of it that was asked.
+        self._version = ""
+        self._version_of: datetime | None = None
 
     async def ping(self) -> str:
         """See :meth:`runner.engine.Engine.ping`."""
+        life = self._daemon.life
+        # Docker runs other programs to find out their versions: that takes longer than all else here.
+        version = self._version if life is not None and life == self._version_of else await self._ask_for_version()
+        # One that is being stopped answers as ever on connections that it has.
+        await self._daemon.see()
+        if life != self._daemon.life:
+            version = await self._ask_for_version()
+        self._version, self._version_of = version, self._daemon.life
+        return f"Docker {version}"
+
+    async def _ask_for_version(self) -> str:
         try:
             async with self._connection.call("pinging", _PING_SECONDS) as docker:
-                version = (await docker.version())["Version"]
+                return str((await docker.version())["Version"])
         except DockerError as error:
             raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
         except EngineUnavailable:
             await self._daemon.note_absence()
             raise
-        # One that is being stopped answers as ever on connections that it has.
-        await self._daemon.see()
-        return f"Docker {version}"
 
     async def data_root(self) -> Path | None:
         """See :meth:`runner.engine.Engine.data_root`."""
@@ -129,6 +151,7 @@ class DockerEngine:
             raise CannotRun(
                 Reason.UNSUPPORTED, f"Program '{spec.program_id}' is run by a Compose file, which Docker alone can't do"
             )
+        self._events.begin()
         image = await self._environments.ensure(spec, await self._images.ensure(spec.image, listener), listener)
         container_id = await self._create(spec, create_body(spec, image))
         actions = spec.actions
@@ -184,6 +207,7 @@ class DockerEngine:
 
     def take_over(self, name: str) -> None:
         """Take over a container that was made by somebody else and not started yet; it is started by :meth:`start`."""
+        self._events.begin()
         self._runs.setdefault(name, _Run(DockerOutput(self._connection, name)))
 
     async def start(self, name: str, step: Step = Step.PROGRAM, *, exit_code: int = 0) -> None:
@@ -215,6 +239,7 @@ class DockerEngine:
                 self._connection.call("starting a container", _HEAVY_CALL_SECONDS) as docker,
             ):
                 run.start_asked = True
+                self._events.await_end(name)
                 await docker.containers.container(name).start()
                 failpoint("docker.started")
             if run.adopted:
@@ -271,7 +296,7 @@ class DockerEngine:
         backoff = Backoff()
         while True:
             try:
-                has_ended = await self._if_ended(name) is not None
+                has_ended = await self._has_ended(name)
                 if has_ended and not run.connection_lost:
                     return
                 run.connection_lost = True
@@ -295,7 +320,7 @@ class DockerEngine:
 
     async def wait(self, name: str) -> Exit:
         """See :meth:`runner.engine.Engine.wait`."""
-        container = await self._wait(name)
+        container = await self._end(name)
         state = container["State"]
         failpoint("docker.exited")
 
@@ -304,6 +329,47 @@ class DockerEngine:
 
         engine_restarted = await surely(lambda: self._daemon.has_ended(container), delayed)
         return Exit(state["ExitCode"], bool(state["OOMKilled"]), engine_restarted=engine_restarted)
+
+    async def _end(self, name: str) -> dict[str, Any]:
+        """What Docker knows of it once it does not run: as it says by itself, or as it is asked, whichever comes first."""
+        told = self._events.end_of(name)
+        if told is None:
+            return await self._wait(name)
+        asking = asyncio.create_task(self._wait(name), name="wait for a container")
+        try:
+            await asyncio.wait((asking, told), return_when=asyncio.FIRST_COMPLETED)
+            if was_told(told) and not self._was_stopped(name):
+                # What a signal ended may have been ended for want of memory, which Docker may still be about to notice.
+                container = told.result()
+                if container["State"]["ExitCode"] < _FIRST_SIGNAL:
+                    return container
+            return await asking
+        finally:
+            await cancel(asking)
+
+    async def _has_ended(self, name: str) -> bool:
+        """Whether it runs no more, and Docker answers."""
+        told = self._events.end_of(name)
+        if told is None:
+            return await self._if_ended(name) is not None
+        asking = asyncio.create_task(self._if_ended(name), name="ask about a container")
+        try:
+            await asyncio.wait((asking, told), return_when=asyncio.FIRST_COMPLETED)
+            if not was_told(told):
+                return await asking is not None
+            # A daemon that was killed in this moment has not said all, on any of its connections.
+            async with (
+                self._connection.call("pinging", _PING_SECONDS) as docker,
+                docker.session.get(f"{docker.docker_host}/_ping") as answer,
+            ):
+                await answer.read()
+            return True
+        finally:
+            await cancel(asking)
+
+    def _was_stopped(self, name: str) -> bool:
+        run = self._runs.get(name)
+        return run is not None and run.stopped
 
     async def _wait(self, name: str) -> dict[str, Any]:
         """What Docker knows of it once it does not run."""
@@ -336,8 +402,7 @@ class DockerEngine:
         state = container["State"]
         if state_of(state["Status"]) is ContainerState.RUNNING:
             return None
-        run = self._runs.get(name)
-        if state["ExitCode"] == _KILLED and not state["OOMKilled"] and not (run is not None and run.stopped):
+        if state["ExitCode"] == _KILLED and not state["OOMKilled"] and not self._was_stopped(name):
             for _ in range(_OOM_NEWS_LOOKS):
                 await asyncio.sleep(_OOM_NEWS_SECONDS)
                 container = await self._inspect(name)
@@ -385,6 +450,7 @@ class DockerEngine:
         except DockerError as error:
             if error.status != _NOT_FOUND:
                 raise EngineUnavailable(f"container {name} can't be removed now: {error.message}") from error
+        self._events.forget(name)
         if (run := self._runs.pop(name, None)) is not None:
             await run.output.close()
 
@@ -429,6 +495,7 @@ class DockerEngine:
 
     async def close(self) -> None:
         """See :meth:`runner.engine.Engine.close`."""
+        await self._events.close()
         for run in self._runs.values():
             await run.output.close()
         self._runs.clear()

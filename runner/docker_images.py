@@ -12,6 +12,7 @@ from aiodocker.jsonstream import json_stream_stream
 
 from runner.container_config import ImageCommand
 from runner.docker_connection import DockerConnection
+from runner.docker_events import DockerEvents
 from runner.errors import CannotRun
 from runner.preparation import NOBODY, Listener, Stage
 from runner.pulls import PullProgress, image_not_found, pull_failed, pull_stalled, pull_timed_out
@@ -27,6 +28,9 @@ PULL_SECONDS = 300.0
 #: Seconds in which something of it must have come.
 STALL_SECONDS = 60.0
 
+#: Images that are remembered.
+_MOST_KNOWN = 1_000
+
 _NOT_FOUND = 404
 
 
@@ -34,12 +38,29 @@ class DockerImages:
     """The images of one engine."""
 
     def __init__(
-        self, connection: DockerConnection, *, pull_seconds: float = PULL_SECONDS, stall_seconds: float = STALL_SECONDS
+        self,
+        connection: DockerConnection,
+        events: DockerEvents | None = None,
+        /,
+        *,
+        pull_seconds: float = PULL_SECONDS,
+        stall_seconds: float = STALL_SECONDS,
     ) -> None:
+        """With ``events`` what was found is remembered while they are heard and no image changes."""
         self._connection = connection
         self._pull_seconds = pull_seconds
         self._stall_seconds = stall_seconds
         self._pulls: SharedWork[None] = SharedWork()
+        self._events = events
+        if events is not None:
+            events.images_changed = self._forget
+        #: Name → what was found under it, as long as it is sure that a change would be heard of.
+        self._known: dict[str, ImageCommand] = {}
+        self._changes = 0
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._changes += 1
 
     async def ensure(self, image: str, listener: Listener = NOBODY) -> ImageCommand:
         """What the image runs by itself; it is pulled first where it is missing, and the listener hears how that goes.
@@ -63,13 +84,19 @@ class DockerImages:
             CannotRun: Docker refuses the name.
             EngineUnavailable: Docker is away.
         """
+        if (known := self._known.get(image)) is not None:
+            return known
+        hears, changes = self._events is not None and self._events.hears_of_images, self._changes
         try:
             async with self._connection.call("looking for an image") as docker:
-                return _command_of(await docker.images.inspect(image))
+                found = _command_of(await docker.images.inspect(image))
         except DockerError as error:
             if error.status == _NOT_FOUND:
                 return None
             raise CannotRun(Reason.IMAGE_INVALID, f"Docker refuses the image '{image}': {error.message}") from error
+        if hears and changes == self._changes and len(self._known) < _MOST_KNOWN:
+            self._known[image] = found
+        return found
 
     async def _pull(self, image: str, progress: Progressing) -> None:
         log.info("pulling image", action="image_pull_started", image=image)

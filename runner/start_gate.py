@@ -2,6 +2,8 @@
 
 Beyond that number Docker starts no more containers a second; each start only takes the longer. Who waits here waits for a
 bounded time: every start ahead has its own limit, and there are no more of them than a runner has slots and a pool has places.
+The services of a Compose program pass one by one, so that nobody holds a place while one waits for another. What Compose makes
+without starting it does not pass here: that is little work, and one call of Compose for many containers.
 """
 
 import asyncio

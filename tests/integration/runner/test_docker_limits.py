@@ -85,11 +85,12 @@ async def test_fault17_t10_a_child_killed_for_want_of_memory_leaves_the_exit_cod
 ) -> None:
     around = hub(
         f"""
-        import os, sys
+        import os, time
         if os.fork() == 0:
             x = bytearray(300 * 1024 * 1024)
             os._exit(0)
         _, status = os.wait()
+        time.sleep(1)  # word of the kill goes a way of its own
         print(os.waitstatus_to_exitcode(status)){then}
         """,
         memory_limit="64m",
