@@ -21,6 +21,7 @@ from runner.compose_command import find_command
 from runner.compose_engine import ComposeEngine
 from runner.docker_engine import DockerEngine
 from runner.docker_mounts import host_folder
+from runner.docker_sandboxes import SandboxUse
 from runner.engines import Engines
 from runner.errors import Displaced, EngineUnavailable, RunnerIdTaken
 from runner.free_space import FreeSpace
@@ -54,7 +55,13 @@ async def start_runner(
     await journal.open()
     stack.push_async_callback(journal.close)
     socket_path = hub.docker_host.removeprefix("unix://")
-    docker = DockerEngine(identity=identity, socket_path=socket_path, gate=StartGate(hub.docker_starts))
+    docker = DockerEngine(
+        identity=identity,
+        socket_path=socket_path,
+        gate=StartGate(hub.docker_starts),
+        sandbox_use=SandboxUse(hub.network_sandboxes),
+        sandbox_image=lambda: catalogues.current.settings.docker_image,
+    )
     compose = await _compose_engine(hub, identity, docker)
     engine = Engines(docker, compose)
     stack.push_async_callback(engine.close)

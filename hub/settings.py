@@ -4,7 +4,7 @@
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -76,6 +76,8 @@ class HubSettings(BaseSettings):
     )
     #: Containers that Docker may be starting at once; by default one for each core of its host.
     docker_starts: Annotated[int, Field(ge=1, le=256)] | None = Field(default=None, validation_alias=_from("HUB_DOCKER_STARTS"))
+    #: Whether programs without a network run in networks made beforehand; ``auto`` where Docker is one that gains by it.
+    network_sandboxes: Literal["auto", "on", "off"] = Field(default="auto", validation_alias=_from("HUB_NETWORK_SANDBOXES"))
     #: A file of CA certificates for pip and programs in containers, or ``none``; by default that of this machine's pip.
     ca_bundle: Path | None = Field(default=None, validation_alias=_from("HUB_CA_BUNDLE"))
     #: The command line of Docker Compose, as one types it; by default ``docker compose``, or else ``docker-compose``.

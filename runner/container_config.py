@@ -17,6 +17,9 @@ _LOG_CONFIG = {"Type": "local", "Config": {"max-size": "16m", "max-file": "2", "
 LOG_FILE_BYTES = 16_000_000
 
 
+#: Docker's word, before an id, for the network of another container.
+JOINED = "container:"
+
 #: Runs what follows with bash, or with sh in an image that has none. The text is fixed: what follows is never part of it.
 _BASH_OR_SH = ("sh", "-c", 'command -v bash >/dev/null && exec bash "$@"; exec sh "$@"', "sh")
 
@@ -68,8 +71,25 @@ class ImageCommand:
     create_from: str | None = None
 
 
-def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
-    """The body that makes the container of ``spec``, hardened as the profile ``standard`` says."""
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """What a program's container shares of its network sandbox, as Docker's host knows it."""
+
+    container_id: str
+    #: Files that Docker mounts into every container that joins the network, by their place there.
+    files: tuple[tuple[str, str], ...]
+
+    @property
+    def network_mode(self) -> str:
+        """Docker's word for it."""
+        return f"{JOINED}{self.container_id}"
+
+
+def create_body(spec: RunSpec, image: ImageCommand, joint: Joint | None = None) -> dict[str, Any]:
+    """The body that makes the container of ``spec``, hardened as the profile ``standard`` says.
+
+    With a ``joint`` it gets the network of that sandbox instead of one of its own.
+    """
     user, env = _user(spec, image)
     return {
         "Image": image.create_from or spec.image,
@@ -87,11 +107,11 @@ def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
         # Stopping means SIGTERM here, whatever the image asks for.
         "StopSignal": "SIGTERM",
         "HostConfig": hardened(
-            _mounts(spec),
+            [*_mounts(spec), *(mount(source, place) for place, source in (joint.files if joint else ()))],
             memory_bytes=spec.memory_bytes,
             nano_cpus=spec.nano_cpus,
             pids_limit=spec.pids_limit,
-            network_mode=spec.network.value,
+            network_mode=joint.network_mode if joint else spec.network.value,
         ),
     }
 

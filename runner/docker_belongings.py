@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 from aiodocker import Docker
@@ -13,6 +14,7 @@ from runner.belongings import Belonging, Kind, owner_of
 from runner.docker_connection import DockerConnection
 from runner.errors import EngineUnavailable
 from runner.identity import Identity
+from runner.sandbox_config import joined
 
 #: Seconds that one call may take: many at once wait for each other inside Docker.
 _SECONDS = 120.0
@@ -45,8 +47,16 @@ class DockerBelongings:
         except DockerError as error:
             raise EngineUnavailable(f"Docker can't list what is ours: {error.message}") from error
         long_ago = time.time() - _BEING_MADE_SECONDS
+        # Whatever is joined by a container that is still there is of use, also where an earlier life has made both.
+        joins = {joined(each["HostConfig"]["NetworkMode"]) for each in containers}
         return [
-            *(_belonging(Kind.CONTAINER, each["Id"], _name(each["Names"], each["Id"]), each["Labels"]) for each in containers),
+            *(
+                replace(
+                    _belonging(Kind.CONTAINER, each["Id"], _name(each["Names"], each["Id"]), each["Labels"]),
+                    is_in_use=labels.NETWORK_SANDBOX in each["Labels"] and each["Id"] in joins,
+                )
+                for each in containers
+            ),
             *(_belonging(Kind.NETWORK, each["Id"], each["Name"], each["Labels"]) for each in networks),
             *(_belonging(Kind.VOLUME, each["Name"], each["Name"], each["Labels"]) for each in volumes["Volumes"] or ()),
             *(_belonging(Kind.IMAGE, each["Id"], each["Id"], each["Labels"]) for each in images if each["Created"] < long_ago),

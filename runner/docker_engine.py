@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 
 from bus.backoff import Backoff
@@ -25,6 +26,7 @@ from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
 from runner.docker_refusals import create_refused, lookup_failed
+from runner.docker_sandboxes import DockerSandboxes, SandboxUse
 from runner.docker_sight import DockerSight, state_of
 from runner.engine import (
     NEVER,
@@ -47,7 +49,9 @@ from runner.start_gate import Priority, StartGate
 from runner.steps import Step
 from runner.waiting import cancel, finished, surely
 from schemas.failpoints import failpoint
+from schemas.programs import Network
 from schemas.reasons import Reason
+from schemas.settings import DEFAULT_IMAGE
 
 log = structlog.get_logger()
 
@@ -96,8 +100,14 @@ class DockerEngine:
         identity: Identity,
         socket_path: str = "/var/run/docker.sock",
         gate: StartGate | None = None,
+        sandbox_use: SandboxUse = SandboxUse.OFF,
+        sandbox_image: Callable[[], str] = lambda: DEFAULT_IMAGE,
     ) -> None:
-        """The ``gate`` is passed by all that starts containers on this engine; by default it has its own."""
+        """The ``gate`` is passed by all that starts containers on this engine; by default it has its own.
+
+        ``sandbox_use`` says whether programs without a network run in network sandboxes, and ``sandbox_image`` of which image
+        those are made.
+        """
         self._identity = identity
         self._gate = gate or StartGate()
         self._connection = DockerConnection(socket_path)
@@ -107,6 +117,9 @@ class DockerEngine:
         self._sight = DockerSight(self._connection, identity)
         self._belongings = DockerBelongings(self._connection, identity)
         self._environments = DockerEnvironments(self._connection, self._images, identity, self._gate)
+        self._sandboxes = DockerSandboxes(
+            self._connection, self._images, identity, self._gate, use=sandbox_use, image=sandbox_image
+        )
         self._runs: dict[str, _Run] = {}
         #: The daemon's version, and in which life of it that was asked.
         self._version = ""
@@ -153,7 +166,8 @@ class DockerEngine:
             )
         self._events.begin()
         image = await self._environments.ensure(spec, await self._images.ensure(spec.image, listener), listener)
-        container_id = await self._create(spec, create_body(spec, image))
+        joint = await self._sandboxes.take(spec, self._version) if spec.network is Network.NONE else None
+        container_id = await self._create(spec, create_body(spec, image, joint))
         actions = spec.actions
         if spec.actions:
             found = await look_for_commands(self._connection, spec.name)
@@ -162,7 +176,7 @@ class DockerEngine:
             if not found.shell:
                 # The program itself may need none.
                 spec = replace(spec, actions=frozenset(), host_actions=None)
-                container_id = await self._create(spec, create_body(spec, image))
+                container_id = await self._create(spec, create_body(spec, image, joint))
         self._runs[spec.name] = _Run(DockerOutput(self._connection, spec.name), takes_orders=bool(spec.actions))
         return Prepared(container_id, actions)
 
@@ -239,14 +253,23 @@ class DockerEngine:
                 self._connection.call("starting a container", _HEAVY_CALL_SECONDS) as docker,
             ):
                 run.start_asked = True
-                self._events.await_end(name)
-                await docker.containers.container(name).start()
+                await self._start_container(docker, name)
                 failpoint("docker.started")
             if run.adopted:
                 # Its output comes from the log, and who is attached and does not read would hold it up.
                 await run.output.close()
         except DockerError as error:
             raise CannotRun(Reason.START_FAILED, f"The container could not be started: {error.message}") from error
+
+    async def _start_container(self, docker: Docker, name: str) -> None:
+        self._events.await_end(name)
+        try:
+            await docker.containers.container(name).start()
+        except DockerError:
+            # Refused, so it does not run. Docker may have been restarted since its sandbox was taken.
+            if not await self._sandboxes.revive(docker, name):
+                raise
+            await docker.containers.container(name).start()
 
     async def _was_started_after_all(self, name: str, run: _Run) -> bool:
         """What became of a start that was cut off. It is asked for again only where it never was."""
@@ -453,6 +476,8 @@ class DockerEngine:
         self._events.forget(name)
         if (run := self._runs.pop(name, None)) is not None:
             await run.output.close()
+        # Only now that nothing of it is there any more.
+        await self._sandboxes.give_back(name)
 
     async def knows_all_starts(self, name: str) -> bool:
         """See :meth:`runner.engine.Engine.knows_all_starts`."""
@@ -479,7 +504,8 @@ class DockerEngine:
         """See :meth:`runner.engine.Engine.belongings`. Those of Compose projects are among them."""
         found = await self._belongings.all()
         # Looked at only now: what is being made was said to be before it was made.
-        return [replace(each, is_in_use=each.name in self._environments.in_use) for each in found]
+        ours = self._environments.in_use | self._sandboxes.in_use
+        return [replace(each, is_in_use=each.is_in_use or each.name in ours) for each in found]
 
     async def remove(self, belonging: Belonging) -> None:
         """See :meth:`runner.engine.Engine.remove`."""
@@ -495,6 +521,7 @@ class DockerEngine:
 
     async def close(self) -> None:
         """See :meth:`runner.engine.Engine.close`."""
+        await self._sandboxes.close()
         await self._events.close()
         for run in self._runs.values():
             await run.output.close()

@@ -80,7 +80,8 @@ class DockerOutput:
             raise OutOfOrder(f"container {self._name} was not started here")
         try:
             await self._stream.write_in(content)
-        except (DockerError, aiohttp.ClientError, OSError, RuntimeError) as error:
+        # The client takes for granted that there is still a connection.
+        except (DockerError, aiohttp.ClientError, OSError, RuntimeError, AssertionError) as error:
             raise EngineUnavailable(f"the connection to container {self._name} was lost") from error
 
     async def live(self) -> AsyncGenerator[Frame, None]:

@@ -53,9 +53,10 @@ class DockerSight:
     async def _list(self, *, with_ended: bool) -> list[DockerContainer]:
         try:
             async with self._connection.call("listing containers") as docker:
-                return await docker.containers.list(all=with_ended, filters=json.dumps({"label": self._wanted}))
+                found = await docker.containers.list(all=with_ended, filters=json.dumps({"label": self._wanted}))
         except DockerError as error:
             raise EngineUnavailable(f"Docker can't list containers: {error.message}") from error
+        return [container for container in found if labels.NETWORK_SANDBOX not in container["Labels"]]
 
     async def tail(self, container_id: str, lines: int, most_bytes: int) -> Tail:
         """See :meth:`runner.engine.Engine.tail`."""

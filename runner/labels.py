@@ -18,3 +18,5 @@ IMAGE = f"{PREFIX}image"
 COMPOSE_PROJECT = f"{PREFIX}compose-project"
 #: On an image that was built for a Compose program: the id of that program.
 BUILT_FOR = f"{PREFIX}built-for"
+#: On a container that is none of a program's, but has a network ready for one.
+NETWORK_SANDBOX = f"{PREFIX}network-sandbox"

@@ -68,6 +68,8 @@ def _why(belonging: Belonging) -> str:
         return "no claim of this runner owns it: its execution has ended, or is another's"
     if belonging.kind is Kind.IMAGE:
         return "an image that no name leads to any more"
+    if labels.NETWORK_SANDBOX in belonging.labels:
+        return "a network sandbox that no program is in, unless a runner keeps it for the next one right now"
     return "left of an installation of requirements, unless that is going on right now"
 
 

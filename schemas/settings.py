@@ -8,6 +8,9 @@ from schemas.programs import Network, OnLimit, PoolName
 from schemas.quantities import Bytes, Memory, NanoCpus, Seconds
 from schemas.retries import NEVER, RetryPolicy
 
+#: The image that the project makes itself.
+DEFAULT_IMAGE = "pyexecutorhub-base"
+
 
 class ProgramSettings(BaseModel):
     """Defaults and limits for programs. The seed's keys keep their names and defaults."""
@@ -15,7 +18,7 @@ class ProgramSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: Image of programs that name none.
-    docker_image: Annotated[str, Field(min_length=1)] = "pyexecutorhub-base"
+    docker_image: Annotated[str, Field(min_length=1)] = DEFAULT_IMAGE
     #: Seconds a program may run.
     timeout_seconds: Seconds = 300.0
     #: Executions that one runner runs at the same time.

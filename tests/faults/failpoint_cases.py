@@ -67,6 +67,9 @@ CASES = [
     _runner("docker.pip_ended", scene=scenes.installs),
     _runner("docker.environment_kept", scene=scenes.installs),
     _runner("docker.builder_removed", scene=scenes.installs),
+    _runner("docker.sandbox_created", scene=scenes.runs_without_a_network),
+    _runner("docker.sandbox_started", scene=scenes.runs_without_a_network),
+    _runner("docker.sandbox_removed", scene=scenes.runs_without_a_network),
     _runner("docker.created"),
     _runner("docker.created", "docker.never_started_removed"),
     # It starts a program and sees it to its end.

@@ -31,6 +31,12 @@ for number in range({LINES}):
     time.sleep(float(os.environ.get("PARAM_PAUSE", "0.02")))
 raise SystemExit(sum(map(ord, name)) % 100 + 1)
 """
+#: The same, and talks to itself before.
+TALKS = f"""
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+    pass
+{WRITES}"""
 #: Fails twice, and not the third time.
 AGAIN = """
 import os
@@ -86,10 +92,12 @@ class FailpointHub:
             self.gateway = HubProcess(self.folder, parts=("gateway",), bus_url=self.bus_url)
             self.runner = HubProcess(self.folder, parts=("runner",), bus_url=self.bus_url)
         self.runner.environment["HUB_STOP_SECONDS"] = "0"
+        self.runner.environment["HUB_NETWORK_SANDBOXES"] = "on"
         if self.compose_command:
             self.runner.environment["HUB_COMPOSE_COMMAND"] = self.compose_command
         self.gateway.write_program("writes", WRITES)
         self.gateway.write_program("requires", WRITES)
+        self.gateway.write_program("alone", TALKS, network="none")
         self.gateway.write_program("again", AGAIN, retry={"max": 2, "backoff": "100ms", "max_backoff": "100ms"})
         self.gateway.write_program("stubborn", STUBBORN, timeout_seconds=1, stop_grace_seconds=1)
         self.gateway.write_program("lasts", STUBBORN, timeout_seconds=600, stop_grace_seconds=1)

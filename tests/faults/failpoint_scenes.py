@@ -92,6 +92,26 @@ async def installs(hub: FailpointHub, death: Death) -> None:
     await hub.wrote_all(await around(hub, death, lambda: hub.submit("requires", str(uuid4()))), "requires")
 
 
+async def runs_without_a_network(hub: FailpointHub, death: Death) -> None:
+    """Programs run without a network, in turn: one that finds a sandbox spoils it, and it is removed."""
+
+    async def some() -> str:
+        for _ in range(5):
+            execution_id = await hub.submit("alone", str(uuid4()))
+            await hub.finished(execution_id)
+        return execution_id
+
+    await hub.wrote_all(await around(hub, death, some), "alone")
+
+    async def sandboxes() -> list[str]:
+        return await asyncio.to_thread(hub.runner.sandboxes)
+
+    # What an earlier life had made is swept; this one may have made one for itself.
+    await eventually(sandboxes, lambda there: len(there) <= 1, within_seconds=60)
+    hub.runner.stop()
+    assert await sandboxes() == []
+
+
 async def pulls(hub: FailpointHub, death: Death) -> None:
     """An image that is pulled first."""
     async with registry_served() as registry:

@@ -170,8 +170,16 @@ class HubProcess:
         self._processes.clear()
 
     def containers(self, status: str | None = None) -> list[str]:
-        """Ids of the containers of this hub: all, or those with a status as Docker names it."""
-        filters = [f"label=io.pyexecutorhub.instance={self.instance}", *([f"status={status}"] if status else [])]
+        """Ids of the containers of this hub but sandboxes: all, or those with a status as Docker names it."""
+        sandboxes = self.sandboxes()
+        return [each for each in self._listed(*([f"status={status}"] if status else [])) if each not in sandboxes]
+
+    def sandboxes(self) -> list[str]:
+        """Ids of the network sandboxes of this hub, which are there for as long as its runner is."""
+        return self._listed("label=io.pyexecutorhub.network-sandbox")
+
+    def _listed(self, *conditions: str) -> list[str]:
+        filters = [f"label=io.pyexecutorhub.instance={self.instance}", *conditions]
         options = [word for condition in filters for word in ("--filter", condition)]
         listed = subprocess.run(["docker", "ps", "-aq", "--no-trunc", *options], check=True, capture_output=True, text=True)
         return listed.stdout.split()
