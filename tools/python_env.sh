@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Makes .venv with the hub in it ("dev" as argument: with the test tools too). Quick when nothing changed.
+# Makes .venv with the hub in it. Quick when nothing changed. As argument
+#   dev    with the test tools too
+#   bench  the same again in .venv-bench, with what the benchmark compares with: no test is to meet that
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 extra=${1:-}
+[ "$extra" != bench ] || VENV="$ROOT/.venv-bench"
 lock="$ROOT/requirements${extra:+-$extra}.lock"
 
 # The newest Python that will do; Debian 12 has 3.11.
