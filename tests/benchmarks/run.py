@@ -10,7 +10,7 @@ from tests.benchmarks.bench import Bench, opened
 from tests.benchmarks.interleaving import turns
 from tests.benchmarks.options import Options
 from tests.benchmarks.report import document, text
-from tests.benchmarks.scenarios import latency, profile
+from tests.benchmarks.scenarios import latency, profile, publish
 
 
 class Scenario(Protocol):
@@ -25,7 +25,7 @@ class Scenario(Protocol):
 
 
 #: Played in each round, in an order that is drawn.
-IN_ROUNDS: tuple[Any, ...] = (latency,)
+IN_ROUNDS: tuple[Any, ...] = (latency, publish)
 #: Played once, after them: what fills queues, or disturbs others.
 ONCE: tuple[Any, ...] = (profile,)
 
