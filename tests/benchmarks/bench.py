@@ -44,6 +44,8 @@ class Bench:
     proofs: Proofs = field(default_factory=Proofs)
     #: Where our time goes: by variant, its stages.
     profiles: dict[str, Any] = field(default_factory=dict)
+    #: Scenarios that broke, and on what.
+    failures: list[str] = field(default_factory=list)
     #: Whatever else is worth knowing.
     notes: dict[str, Any] = field(default_factory=dict)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -68,7 +70,7 @@ class Bench:
     async def settle(self) -> None:
         """Wait until pools are full again and what was used is gone; a short rest after that."""
         deadline = time.monotonic() + _SETTLE_SECONDS
-        while time.monotonic() < deadline and await self._count() != self._expected:
+        while time.monotonic() < deadline and await self._count() != self._expected:  # noqa: ASYNC110 -- Docker tells nobody
             await asyncio.sleep(0.03)
         await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -139,7 +141,11 @@ async def _hubs(bench: Bench) -> AsyncIterator[Hubs]:
         rabbit = BenchHub(bench.folder / "rabbit", parts=("gateway", "runner"), bus_url=url)
         rabbit.write_programs(runnable)
         plain = BenchHub(bench.folder / "rabbit", parts=("runner",), bus_url=url, BENCH_ENGINE=_SUBPROCESS)
-        plain.environment |= {"HUB_POOL": SUBPROCESS_POOL, "HUB_STATE_DIR": str(bench.folder / "plain"), "HUB_RUNNER_ID": "plain"}
+        plain.environment |= {
+            "HUB_POOL": SUBPROCESS_POOL,
+            "HUB_STATE_DIR": str(bench.folder / "plain"),
+            "HUB_RUNNER_ID": "plain",
+        }
         embedded = BenchHub(bench.folder / "embedded", parts=("up",))
         embedded.write_programs([program for program in runnable if program in ("warm", "cold")])
         for hub in (rabbit, plain, embedded):

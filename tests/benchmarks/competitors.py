@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiodocker
 
@@ -36,7 +37,7 @@ async def docker_run(folder: Path, *, network: str | None = None) -> Run:
 async def aiodocker_run(docker: aiodocker.Docker, folder: Path) -> Run:
     """Create, start, wait, read the log, delete: as a loop over aiodocker is written."""
     began = time.monotonic()
-    config = {
+    config: dict[str, Any] = {
         "Image": IMAGE,
         "Cmd": list(COMMAND),
         "WorkingDir": "/workspace",

@@ -1,7 +1,7 @@
 """When an execution passes which point of the hub's own code: written to a file, by a clock that all processes share.
 
-The points are methods that are wrapped as the process starts; nothing of the hub knows of it. One that is not there (any more) is
-left out, and the profile is the coarser for it.
+The points are methods that are wrapped as the process starts; nothing of the hub knows of it. One that is not there (any more)
+is left out, and the profile is the coarser for it.
 """
 
 import functools
@@ -64,16 +64,33 @@ POINTS = (
         None,
         "runner: claim read back",
     ),
-    Point("bus.rabbitmq.intake", "RabbitDelivery", "done", lambda args, _: str(args[0].message.id), None, "runner: acknowledged"),
-    Point("runner.execution", "Execution", "run", lambda args, _: str(args[0].execution_id), "runner: cancels asked for, begins"),
+    Point(
+        "bus.rabbitmq.intake", "RabbitDelivery", "done", lambda args, _: str(args[0].message.id), None, "runner: acknowledged"
+    ),
+    Point(
+        "runner.execution", "Execution", "run", lambda args, _: str(args[0].execution_id), "runner: cancels asked for, begins"
+    ),
     *_of_engines("prepare", lambda args, _: str(args[1].execution_id), "runner: planned, prepares", "engine: container made"),
-    Point("runner.docker_engine", "DockerEngine", "_create", lambda args, _: str(args[1].execution_id), "engine: image looked up"),
-    Point("runner.journal", "Journal", "starting", lambda args, _: str(args[1].execution_id), None, "runner: start in the journal"),
+    Point(
+        "runner.docker_engine", "DockerEngine", "_create", lambda args, _: str(args[1].execution_id), "engine: image looked up"
+    ),
+    Point(
+        "runner.journal", "Journal", "starting", lambda args, _: str(args[1].execution_id), None, "runner: start in the journal"
+    ),
     Point("runner.docker_output", "DockerOutput", "attach", lambda args, _: str(args[0]._name), None, "engine: attached"),
     *_of_engines("start", lambda args, _: str(args[1]), None, "engine: started"),
-    Point("runner.journal", "Journal", "started", lambda args, _: str(args[1].execution_id), None, "runner: running in the journal"),
+    Point(
+        "runner.journal",
+        "Journal",
+        "started",
+        lambda args, _: str(args[1].execution_id),
+        None,
+        "runner: running in the journal",
+    ),
     *_of_engines("wait", lambda args, _: str(args[1]), None, "engine: end known"),
-    Point("runner.journal", "Journal", "wrote", lambda args, _: str(args[1].execution_id), None, "runner: output in the journal"),
+    Point(
+        "runner.journal", "Journal", "wrote", lambda args, _: str(args[1].execution_id), None, "runner: output in the journal"
+    ),
     Point(
         "runner.journal",
         "Journal",

@@ -29,8 +29,12 @@ def parse(words: Sequence[str]) -> Options:
     """From the command line."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="rounds, each with everything in it (default 3)")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a scenario, or the key of a figure; again for more")
-    parser.add_argument("--quick", action="store_true", help="few samples and a short backlog: to see that it works, not for figures")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="a scenario, or the key of a figure; again for more"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="few samples and a short backlog: to see that it works, not for figures"
+    )
     parser.add_argument("--results", type=Path, default=Path("results/bench.json"), help="file of the results")
     parser.add_argument("--plots", type=Path, default=Path("docs/benchmarks"), help="folder of the plots")
     parser.add_argument("--no-plots", action="store_true")

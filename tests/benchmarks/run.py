@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+import traceback
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ from tests.benchmarks.bench import Bench, opened
 from tests.benchmarks.interleaving import turns
 from tests.benchmarks.options import Options
 from tests.benchmarks.report import document, text
-from tests.benchmarks.scenarios import latency, profile, publish
+from tests.benchmarks.scenarios import accepts, backlog, burst, honesty, idle, latency, profile, projection, publish, saturation
 
 
 class Scenario(Protocol):
@@ -25,9 +26,9 @@ class Scenario(Protocol):
 
 
 #: Played in each round, in an order that is drawn.
-IN_ROUNDS: tuple[Any, ...] = (latency, publish)
+IN_ROUNDS: tuple[Any, ...] = (latency, burst, saturation, publish, accepts, projection, idle)
 #: Played once, after them: what fills queues, or disturbs others.
-ONCE: tuple[Any, ...] = (profile,)
+ONCE: tuple[Any, ...] = (honesty, profile, backlog)
 
 
 def chosen(scenarios: tuple[Scenario, ...], only: tuple[str, ...]) -> list[Scenario]:
@@ -48,10 +49,16 @@ async def run(options: Options) -> int:
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sys.stdout.write(text(told))
-    return 0 if not bench.proofs.offences else 1
+    return 0 if not (bench.proofs.offences or bench.failures) else 1
 
 
 async def _play(scenario: Scenario, bench: Bench, number: int) -> None:
+    """One round of one scenario. What breaks in it is told in the report, and the others go on."""
     began = time.monotonic()
-    await scenario.play(bench, number)
+    try:
+        await scenario.play(bench, number)
+    except Exception:
+        trace = traceback.format_exc()
+        bench.failures.append(f"{scenario.NAME}, round {number}: {trace.strip().splitlines()[-1]}")
+        sys.stderr.write(trace)
     sys.stderr.write(f"{scenario.NAME}, round {number}: {time.monotonic() - began:.0f} s\n")

@@ -61,6 +61,6 @@ def profile(marks: Mapping[str, Mapping[str, int]], spans: Mapping[str, tuple[in
     for number, name in enumerate(order):
         before = offsets[order[number - 1]] if number else {}
         took = [at - before[key] for key, at in offsets[name].items() if key in before] or [0.0]
-        figures = (percentile(took, percent) for percent in (50, 10, 95))
-        stages.append(Stage(name, usual[name], *figures, len(offsets[name])))
+        half, short, long = (percentile(took, percent) for percent in (50, 10, 95))
+        stages.append(Stage(name, usual[name], half, short, long, len(offsets[name])))
     return stages

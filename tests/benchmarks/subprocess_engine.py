@@ -1,4 +1,4 @@
-"""An engine of subprocesses without any sandbox: what the same path costs where nothing is isolated. For the benchmark alone."""
+"""An engine of subprocesses without any sandbox: what the same path costs where nothing is isolated."""
 
 import asyncio
 import os

@@ -9,7 +9,7 @@ app = Celery("bench", broker=amqp_url())
 app.conf.update(broker_transport_options={"confirm_publish": True}, task_ignore_result=True)
 
 
-@app.task(name="bench.ping")  # type: ignore[untyped-decorator]
+@app.task(name="bench.ping")
 def reached(port: int, number: int) -> None:
     """The handler."""
     ping(port, number)

@@ -57,4 +57,3 @@ async def _theirs(running: Awaitable[Run]) -> float:
     assert run.exit_code == 0, run.output
     assert run.output.strip().endswith(" False"), run.output
     return run.took_ms
-
