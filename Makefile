@@ -1,4 +1,4 @@
-.PHONY: test test-full test-faults check features lock
+.PHONY: test test-full test-faults bench check features lock
 
 test:   ## everything, from nothing: environment, Docker engine, images, RabbitMQ, all tests
 	@tools/test.sh
@@ -8,6 +8,9 @@ test-full: ## what is slow: LibreOffice, and the fleet's build and run
 
 test-faults: ## faults of every kind, on real processes: half an hour
 	@tools/test.sh --faults
+
+bench:  ## how fast it is, beside docker run and others: 40 minutes; ARGS="--quick", ARGS="--only warm_p50 --rounds 3"
+	@tools/bench.sh $(ARGS)
 
 check:  ## style, types and unit tests: seconds
 	@tools/check.sh

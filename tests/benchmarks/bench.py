@@ -48,6 +48,8 @@ class Bench:
     failures: list[str] = field(default_factory=list)
     #: Whatever else is worth knowing.
     notes: dict[str, Any] = field(default_factory=dict)
+    #: Instances of the hubs that programs were run on.
+    instances: list[str] = field(default_factory=list)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _hub: "Hubs | None" = None
     _expected: int = 0
@@ -149,6 +151,7 @@ async def _hubs(bench: Bench) -> AsyncIterator[Hubs]:
         embedded = BenchHub(bench.folder / "embedded", parts=("up",))
         embedded.write_programs([program for program in runnable if program in ("warm", "cold")])
         for hub in (rabbit, plain, embedded):
+            bench.instances.append(hub.instance)
             stack.push_async_callback(asyncio.to_thread, hub.close)
             await asyncio.to_thread(hub.start)
         client = await stack.enter_async_context(Client(rabbit))

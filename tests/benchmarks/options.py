@@ -19,6 +19,8 @@ class Options:
     plots: Path | None
     seed: int
     backlog: int
+    #: Minutes after which nothing more is begun, and what is under way is broken off.
+    minutes: float
 
     def size(self, usual: int, quick: int) -> int:
         """How many, by how much time there is."""
@@ -40,6 +42,7 @@ def parse(words: Sequence[str]) -> Options:
     parser.add_argument("--no-plots", action="store_true")
     parser.add_argument("--seed", type=int, default=1, help="of the order within each turn")
     parser.add_argument("--backlog", type=int, default=None, help="executions that are queued for the memory figure")
+    parser.add_argument("--minutes", type=float, default=40.0, help="after which whatever is left is left out (default 40)")
     asked = parser.parse_args(words)
     if asked.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -51,5 +54,6 @@ def parse(words: Sequence[str]) -> Options:
         results=asked.results,
         plots=None if asked.no_plots else asked.plots,
         seed=asked.seed,
+        minutes=asked.minutes,
         backlog=asked.backlog or (50_000 if asked.quick else 1_000_000),
     )

@@ -8,6 +8,9 @@ from typing import Any
 from tests.benchmarks.figures import FIGURES, Better, Figure, Quotient
 from tests.benchmarks.samples import Series, by_round, middle, quotients
 
+#: Why a series that nobody asked for was not measured.
+NOT_PART = "not part of this run"
+
 
 class Verdict(StrEnum):
     """How a figure stands."""
@@ -69,7 +72,7 @@ def _judge(figure: Figure, measured: Mapping[str, Series], reasons: Mapping[str,
     if not values:
         wanted = [name for name in (figure.quotient.numerator, figure.quotient.denominator) if name is not None]
         missing = [name for name in wanted if not any(measured.get(name, {}).values())]
-        why = "; ".join(f"{name}: {reasons.get(name, 'not part of this run')}" for name in missing)
+        why = "; ".join(f"{name}: {reasons.get(name, NOT_PART)}" for name in missing)
         return Judged(figure, Verdict.MISSING, beside=beside, why=why or "no round has both sides of it")
     value = middle(values)
     goal_value = None

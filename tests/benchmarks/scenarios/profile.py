@@ -28,6 +28,7 @@ async def play(bench: Bench, number: int) -> None:
     plain.environment |= {"HUB_POOL": SUBPROCESS_POOL, "HUB_STATE_DIR": str(folder / "plain"), "HUB_RUNNER_ID": "plain"}
     async with AsyncExitStack() as stack:
         for part in (hub, plain):
+            bench.instances.append(part.instance)
             stack.push_async_callback(asyncio.to_thread, part.close)
             await asyncio.to_thread(part.start)
         client = await stack.enter_async_context(Client(hub))
