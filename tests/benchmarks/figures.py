@@ -58,6 +58,8 @@ def _saturated(callers: int, bar: float, goal: float) -> Figure:
         beside=(
             ("both on a bridge", of("ours", "docker_run")),
             ("both without a network", of("ours_none", "docker_run_none")),
+            ("ours cold without a network ÷ `docker run --rm`", of("ours_cold_none", "docker_run")),
+            ("ours cold, both on a bridge", of("ours_cold", "docker_run")),
             ("ours on a bridge ÷ an aiodocker loop", of("ours", "aiodocker")),
         ),
     )

@@ -41,6 +41,7 @@ _LOOPS = {
     "docker_run_none": _LATENCIES["docker_run_none"],
     "aiodocker": _LATENCIES["aiodocker"],
     "ours_cold": _LATENCIES["cold"],
+    "ours_cold_none": _LATENCIES["cold_none"],
     "ours": _LATENCIES["warm"],
     "ours_none": _LATENCIES["warm_none"],
 }

@@ -118,6 +118,8 @@ def _honesty(told: Mapping[str, Any]) -> str:
     ]
     lines += [f"OFFENCE  {offence}" for offence in honesty["offences"]]
     lines += [f"FAILED   {failure}" for failure in told["failures"]]
+    if told["load_average"][0] > told["machine"]["processors"]:
+        lines.append("BUSY     the machine had other work before this began: the figures say little")
     load = ", ".join(f"{value:g}" for value in told["load_average"])
     lines.append(
         f"{told['rounds']} rounds, {told['took_seconds']} s; load average {load} on {told['machine']['processors']} cores"

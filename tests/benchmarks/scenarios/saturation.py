@@ -14,6 +14,7 @@ KEYS = ("saturated_2", "saturated_8")
 
 #: Callers at a time that have a bar, in every round; the others make the plot, and come in the first round only.
 _WITH_A_BAR, _FOR_THE_PLOT = (2, 8), (1, 4, 16)
+_PLOTTED = ("docker_run", "ours", "ours_none", "ours_cold")
 #: Seconds until what was kept ready is used up, and seconds that count after that.
 _WARM_UP_SECONDS = 2.5
 _SECONDS, _QUICK_SECONDS = 6, 3
@@ -24,7 +25,7 @@ _Loop = Callable[[], Awaitable[object]]
 async def play(bench: Bench, number: int) -> None:
     """One round: every kind at every number of callers, in an order that is drawn."""
     loops = await _loops(bench)
-    plotted = [(callers, kind) for callers in _FOR_THE_PLOT for kind in loops if kind != "docker_run_none"]
+    plotted = [(callers, kind) for callers in _FOR_THE_PLOT for kind in loops if kind in _PLOTTED]
     cases = [(callers, kind) for callers in _WITH_A_BAR for kind in loops] + (plotted if number == 1 else [])
     (order,) = turns(cases, 1, seed=bench.options.seed * 1000 + number)
     for callers, kind in order:
@@ -49,7 +50,7 @@ async def _loops(bench: Bench) -> dict[str, _Loop]:
         return run
 
     known = known_keys()
-    for kind, program in (("ours", "warm"), ("ours_none", "warm_none"), ("ours_cold", "cold")):
+    for kind, program in (("ours", "warm"), ("ours_none", "warm_none"), ("ours_cold", "cold"), ("ours_cold_none", "cold_none")):
         if (why := lacking(program, known)) is None:
             loops[kind] = ours(program)
         else:

@@ -83,4 +83,8 @@ def test_offences_and_failures_are_printed() -> None:
 
 
 def test_the_load_of_the_machine_is_told() -> None:
-    assert "load average 0.5, 3 on 2 cores" in text(told())
+    quiet, busy = text(told()), text(told(load_average=[7.0, 9.0]))
+
+    assert "load average 0.5, 3 on 2 cores" in quiet
+    assert "BUSY" not in quiet
+    assert "BUSY" in busy
