@@ -21,7 +21,8 @@ from tests.support.broker import OwnBroker
 
 #: Seconds without a change in the number of our containers after which they count as settled.
 _STEADY_SECONDS = 2.0
-_STEADY_WITHIN_SECONDS = 60.0
+_STEADY_WITHIN_SECONDS = 180.0
+_LOOK_AGAIN_SECONDS = 0.03
 #: Seconds that a pool may take to be full again before the next one comes all the same.
 _SETTLE_SECONDS = 15.0
 #: Seconds of rest after that.
@@ -66,27 +67,29 @@ class Bench:
         """The hubs that programs are run on; started when they are first wanted, stopped in the end."""
         if self._hub is None:
             self._hub = await self._stack.enter_async_context(_hubs(self))
-            await self._steady()
+            self._expected = self.notes["idle_containers"] = await self._steady(_STEADY_WITHIN_SECONDS)
         return self._hub
 
     async def settle(self) -> None:
         """Wait until pools are full again and what was used is gone; a short rest after that."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while time.monotonic() < deadline and await self._count() != self._expected:  # noqa: ASYNC110 -- Docker tells nobody
-            await asyncio.sleep(0.03)
+        self._expected = await self._steady(_SETTLE_SECONDS, self._expected)
         await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _steady(self) -> None:
-        """Wait until the number of our containers changes no more: that many there are when nothing happens."""
-        deadline = time.monotonic() + _STEADY_WITHIN_SECONDS
-        seen, since = -1, time.monotonic()
-        while time.monotonic() < deadline and time.monotonic() - since < _STEADY_SECONDS:
-            count = await self._count()
-            if count != seen:
-                seen, since = count, time.monotonic()
-            await asyncio.sleep(0.1)
-        self._expected = seen
-        self.notes["idle_containers"] = seen
+    async def _steady(self, within_seconds: float, expected: int | None = None) -> int:
+        """Wait until the number of our containers is the expected one, or changes no more, and all of them run.
+
+        How many there are then: so many there are when nothing happens.
+        """
+        now = time.monotonic()
+        deadline, since, seen = now + within_seconds, now, (-1, False)
+        while now < deadline and not (seen[1] and (seen[0] == expected or now - since > _STEADY_SECONDS)):
+            states = [listed["State"] for listed in await self.containers()]
+            now, before, seen = time.monotonic(), seen, (len(states), set(states) <= {"running"})
+            if seen != before:
+                since = now
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        # Where it never came to rest, what was expected stands.
+        return seen[0] if seen[1] or expected is None else expected
 
     async def containers(self) -> list[dict[str, Any]]:
         """All containers of our hubs, as Docker lists them."""
@@ -96,9 +99,6 @@ class Bench:
             wanted = {"label": [f"{labels.INSTANCE}={hub.instance}"]}
             found += [dict(container._container) for container in await self.docker.containers.list(all=True, filters=wanted)]
         return found
-
-    async def _count(self) -> int:
-        return len(await self.containers())
 
 
 @dataclass
@@ -142,12 +142,10 @@ async def _hubs(bench: Bench) -> AsyncIterator[Hubs]:
     async with AsyncExitStack() as stack:
         rabbit = BenchHub(bench.folder / "rabbit", parts=("gateway", "runner"), bus_url=url)
         rabbit.write_programs(runnable)
-        plain = BenchHub(bench.folder / "rabbit", parts=("runner",), bus_url=url, BENCH_ENGINE=_SUBPROCESS)
-        plain.environment |= {
-            "HUB_POOL": SUBPROCESS_POOL,
-            "HUB_STATE_DIR": str(bench.folder / "plain"),
-            "HUB_RUNNER_ID": "plain",
-        }
+        plain = BenchHub(
+            bench.folder / "plain", parts=("runner",), bus_url=url, BENCH_ENGINE=_SUBPROCESS, HUB_POOL=SUBPROCESS_POOL
+        )
+        plain.write_programs([_SUBPROCESS])
         embedded = BenchHub(bench.folder / "embedded", parts=("up",))
         embedded.write_programs([program for program in runnable if program in ("warm", "cold")])
         for hub in (rabbit, plain, embedded):

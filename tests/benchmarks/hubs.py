@@ -11,6 +11,8 @@ from tests.support.hub_process import HubProcess
 
 #: As users have it, but for what would slow down a burst of eight that two cores could take.
 SETTINGS: dict[str, Any] = {"max_concurrent_executions": 32}
+#: Room for the pools of all measured programs: by default a runner keeps eight containers ready in all.
+_ROOM = {"HUB_WARM_CONTAINERS": "32", "HUB_WARM_MEMORY": "4g"}
 
 
 class BenchHub(HubProcess):
@@ -18,7 +20,7 @@ class BenchHub(HubProcess):
 
     def __init__(self, folder: Path, *, parts: tuple[str, ...], bus_url: str = "embedded", **variables: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder, parts=parts, bus_url=bus_url, **{"HUB_LOG_LEVEL": "INFO", **variables})
+        super().__init__(folder, parts=parts, bus_url=bus_url, **{"HUB_LOG_LEVEL": "INFO", **_ROOM, **variables})
         self.instance = f"bench-{self.instance.removeprefix('test-')}"
         self.environment["HUB_INSTANCE"] = self.instance
         self._exchanged = any(name.startswith("BENCH_") for name in variables)

@@ -1,7 +1,5 @@
-"""Pictures of a run, drawn from its results/bench.json. ``python -m tests.benchmarks.plots results/bench.json FOLDER``."""
+"""Pictures of a run, drawn from what results/bench.json holds."""
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -159,7 +157,3 @@ def _path(told: Mapping[str, Any]) -> Any:
 def _title(what: str, told: Mapping[str, Any]) -> str:
     machine = told["machine"]
     return f"{what}; {machine['processors']} cores, Docker {machine['docker']}, {told['rounds']} rounds"
-
-
-if __name__ == "__main__":
-    draw(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2]))

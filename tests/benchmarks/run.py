@@ -69,9 +69,9 @@ async def run(options: Options) -> int:
     options.results.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     sys.stdout.write(text(told))
     if options.plots is not None:
-        from tests.benchmarks.plots import draw
+        from tests.benchmarks.showing import show
 
-        drawn = draw(told, options.plots)
+        drawn = show(told, options.plots)
         sys.stdout.write(f"written: {', '.join(str(path) for path in (options.results, *drawn))}\n")
     return 1 if told["honesty"]["offences"] or told["failures"] else 0
 

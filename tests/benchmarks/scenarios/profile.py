@@ -21,11 +21,12 @@ async def play(bench: Bench, number: int) -> None:
     known = known_keys()
     programs = [program for program in ENTRIES if lacking(program, known) is None]
     url = await asyncio.to_thread(bench.broker.new_vhost_url)
-    marks, folder = bench.folder / "marks", bench.folder / "profiled"
-    hub = BenchHub(folder, parts=("gateway", "runner"), bus_url=url, BENCH_MARKS=str(marks))
+    marks = bench.folder / "marks"
+    hub = BenchHub(bench.folder / "profiled", parts=("gateway", "runner"), bus_url=url, BENCH_MARKS=str(marks))
     hub.write_programs(programs)
-    plain = BenchHub(folder, parts=("runner",), bus_url=url, BENCH_MARKS=str(marks), BENCH_ENGINE="subprocess")
-    plain.environment |= {"HUB_POOL": SUBPROCESS_POOL, "HUB_STATE_DIR": str(folder / "plain"), "HUB_RUNNER_ID": "plain"}
+    exchanged = {"BENCH_MARKS": str(marks), "BENCH_ENGINE": "subprocess", "HUB_POOL": SUBPROCESS_POOL}
+    plain = BenchHub(bench.folder / "profiled-plain", parts=("runner",), bus_url=url, **exchanged)
+    plain.write_programs(["subprocess"])
     async with AsyncExitStack() as stack:
         for part in (hub, plain):
             bench.instances.append(part.instance)

@@ -26,7 +26,9 @@ def told(**changes: Any) -> dict[str, Any]:
         "load_average": [0.5, 3.0],
         "series": SERIES,
         "reasons": REASONS,
-        "profiles": {"cold": [{"stage": "engine: started", "at_ms": 300.0, "took_ms": 280.0}]},
+        "profiles": {
+            "cold": [{"stage": "engine: started", "at_ms": 300.0, "took_ms": 280.0, "took_p10_ms": 250.0, "took_p95_ms": 400.0}]
+        },
         "honesty": {"runs": {"cold": 4}, "containers": 4, "offences": [], "checks": {"exit code": {"seen": 7, "ok": True}}},
         "failures": [],
     }
