@@ -23,14 +23,15 @@ def _head(told: Mapping[str, Any]) -> str:
     load = ", ".join(f"{value:g}" for value in told["load_average"])
     of = {name: machine.get(name) for name in ("commit", "processor", "memory_gib", "system", "kernel", "containerd", "runc")}
     of |= {name: machine.get(name) for name in ("storage", "cgroups", "rabbitmq", "python", "sqlite")}
+    quick = ", quick" if told["quick"] else ""
     lines = [
         "# Results of a run",
         "",
-        f"Made by `make bench` from commit {of['commit']}, {told['at']}; {told['rounds']} rounds{', quick' if told['quick'] else ''},"
+        f"Made by `make bench` from commit {of['commit']}, {told['at']}; {told['rounds']} rounds{quick},"
         f" {round(told['took_seconds'] / 60)} minutes.",
         f"{machine['processors']} cores ({of['processor']}), {of['memory_gib']} GiB, {of['system']}, kernel {of['kernel']};"
-        f" Docker {machine['docker']}, containerd {of['containerd']}, runc {of['runc']}, {of['storage']}, cgroups {of['cgroups']};"
-        f" RabbitMQ {of['rabbitmq']}; Python {of['python']}, SQLite {of['sqlite']}; {libraries}.",
+        f" Docker {machine['docker']}, containerd {of['containerd']}, runc {of['runc']}, {of['storage']}, cgroups"
+        f" {of['cgroups']}; RabbitMQ {of['rabbitmq']}; Python {of['python']}, SQLite {of['sqlite']}; {libraries}.",
         "",
         f"Load average at the start and after each round: {load}.",
     ]

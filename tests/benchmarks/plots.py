@@ -144,8 +144,9 @@ def _path(told: Mapping[str, Any]) -> Any:
     for axes, (name, stages) in zip(rows[:, 0], profiles.items(), strict=True):
         label, colour = _LATENCIES.get(name, (name, "#1f77b4"))
         shown = stages[1:]
-        lefts = [max(0.0, stage["at_ms"] - max(0.0, stage["took_ms"])) for stage in shown]
-        axes.barh(range(len(shown)), [max(0.02, stage["took_ms"]) for stage in shown], left=lefts, color=colour, height=0.8)
+        lefts = [stage["at_ms"] for stage in stages[:-1]]
+        widths = [stage["at_ms"] - left for stage, left in zip(shown, lefts, strict=True)]
+        axes.barh(range(len(shown)), widths, left=lefts, color=colour, height=0.8)
         axes.set_yticks(range(len(shown)), [stage["stage"] for stage in shown], fontsize=5)
         axes.invert_yaxis()
         axes.set(title=f"Where the time goes: {label}" if axes is rows[0, 0] else label)

@@ -23,6 +23,8 @@ _KINDS = {"ours": "", "no_publish": "publish", "ours_alone": "projector"}
 _CONNECTIONS = 32
 _SECONDS, _WARM_UP_SECONDS = 3.0, 1.0
 _QUIET_SECONDS = 60.0
+#: Share of what was accepted that may be refused beside it.
+_MOST_REFUSED = 0.01
 
 
 async def play(bench: Bench, number: int) -> None:
@@ -40,13 +42,17 @@ async def play(bench: Bench, number: int) -> None:
             async with Client(hub) as client:
                 requests[kind] = _request(client.token)
             hubs[kind] = hub
-            await _rate(hub.port, requests[kind], _WARM_UP_SECONDS)
+            await _load(hub.port, requests[kind], _WARM_UP_SECONDS)
         for turn in turns(list(_KINDS), bench.options.size(3, 1), seed=bench.options.seed * 1000 + number):
             for kind in turn:
                 for hub in hubs.values():
                     # What was accepted before is still being projected.
                     await until_quiet(hub.pid("gateway"), within_seconds=_QUIET_SECONDS)
-                bench.record(f"accepts_per_second/{kind}", number, await _rate(hubs[kind].port, requests[kind], _SECONDS))
+                answers = await _load(hubs[kind].port, requests[kind], _SECONDS)
+                accepted = answers.pop("202", 0)
+                # A gateway that refuses (because the bus took too long to confirm) answers quickly: that counts for nothing.
+                assert sum(answers.values()) <= _MOST_REFUSED * accepted, (kind, accepted, answers)
+                bench.record(f"accepts_per_second/{kind}", number, accepted / _SECONDS)
 
 
 def _request(token: str) -> bytes:
@@ -58,7 +64,8 @@ def _request(token: str) -> bytes:
     return (head + body).encode()
 
 
-async def _rate(port: int, request: bytes, seconds: float) -> float:
+async def _load(port: int, request: bytes, seconds: float) -> dict[str, int]:
+    """Answers by status."""
     generator = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.benchmarks.load_generator", str(port), str(_CONNECTIONS), str(seconds)),
         cwd=ROOT,
@@ -66,6 +73,5 @@ async def _rate(port: int, request: bytes, seconds: float) -> float:
         stdout=subprocess.PIPE,
     )
     told, _ = await generator.communicate(request)
-    answers = json.loads(told)
-    assert set(answers) == {"202"}, answers
-    return float(answers["202"]) / seconds
+    answers: dict[str, int] = json.loads(told)
+    return answers
