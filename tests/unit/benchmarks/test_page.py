@@ -1,5 +1,7 @@
 """The page of a run."""
 
+from pathlib import Path
+
 from tests.benchmarks.figures import FIGURES
 from tests.benchmarks.page import page
 from tests.unit.benchmarks.test_report import told
@@ -29,3 +31,13 @@ def test_the_page_says_what_broke_and_that_the_machine_was_busy() -> None:
 def test_the_page_tells_how_a_backlog_was_borne() -> None:
     assert "| 1000 | 64.0 |" in page(told(notes={"backlog": [{"queued": 1000, "gateway_mib": 64.0}]}), [])
     assert "backlog" not in page(told(), [])
+
+
+def test_the_document_names_every_figure_with_its_bar_and_goal() -> None:
+    document = (Path(__file__).parents[3] / "docs" / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in document.splitlines() if line.startswith("| `")]
+
+    for figure in FIGURES:
+        (row,) = [row for row in rows if f"`{figure.key}`" in row]
+        assert f" {figure.bar:g}" in row.split("|")[-3]
+        assert f" {figure.goal:g}" in row.split("|")[-2]
