@@ -14,6 +14,7 @@ import aiodocker
 from runner import labels
 from tests.benchmarks.client import Client
 from tests.benchmarks.hubs import BenchHub
+from tests.benchmarks.listening import listening
 from tests.benchmarks.options import Options
 from tests.benchmarks.programs import ENTRIES, SUBPROCESS_POOL, known_keys, lacking
 from tests.benchmarks.proofs import Proofs
@@ -28,6 +29,8 @@ _SETTLE_SECONDS = 15.0
 #: Seconds of rest after that.
 _PAUSE_SECONDS = 0.15
 _SUBPROCESS = "subprocess"
+#: Characters of each log that are shown where the hubs can't be started.
+_LOG_SHOWN = 2000
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Bench:
     instances: list[str] = field(default_factory=list)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _hub: "Hubs | None" = None
+    _has_failed: bool = False
     _expected: int = 0
 
     def record(self, series: str, round_number: int, *values: float) -> None:
@@ -66,6 +70,9 @@ class Bench:
     async def hubs(self) -> "Hubs":
         """The hubs that programs are run on; started when they are first wanted, stopped in the end."""
         if self._hub is None:
+            if self._has_failed:
+                raise RuntimeError("the hubs could not be started")
+            self._has_failed = True
             self._hub = await self._stack.enter_async_context(_hubs(self))
             self._expected = self.notes["idle_containers"] = await self._steady(_STEADY_WITHIN_SECONDS)
         return self._hub
@@ -154,9 +161,14 @@ async def _hubs(bench: Bench) -> AsyncIterator[Hubs]:
             await asyncio.to_thread(hub.start)
         client = await stack.enter_async_context(Client(rabbit))
         embedded_client = await stack.enter_async_context(Client(embedded))
-        for program in runnable:
-            # Until both runners are there and everything was loaded once.
-            await client.run(program)
-        for program in ("cold", *(["warm"] if "warm" in runnable else [])):
-            await embedded_client.run(program)
+        try:
+            for program in runnable:
+                # Until both runners are there and everything was loaded once.
+                await client.run(program)
+            for program in ("cold", *(["warm"] if "warm" in runnable else [])):
+                await embedded_client.run(program)
+        except AssertionError as error:
+            error.add_note("\n".join(hub.log()[-_LOG_SHOWN:] for hub in (rabbit, plain, embedded)))
+            raise
+        await stack.enter_async_context(listening(url, bench.proofs))
         yield Hubs(rabbit, client, embedded, embedded_client)

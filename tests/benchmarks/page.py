@@ -65,6 +65,8 @@ def _honesty(told: Mapping[str, Any]) -> str:
         f"{sum(honesty['runs'].values())} runs of ours were looked at, in {honesty['containers']} containers;"
         f" {passed} of {len(honesty['checks'])} checks of limits, exit codes, output and containers passed."
     ]
+    ready = [f"{name} {warm} of {runs}" for name, (warm, runs) in honesty["warm"].items()]
+    lines += [f"Runs whose container was ready: {', '.join(ready)}."] if ready else []
     return "\n".join([*lines, *(f"**Offence: {offence}**" for offence in honesty["offences"])])
 
 

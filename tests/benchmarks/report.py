@@ -116,6 +116,7 @@ def _honesty(told: Mapping[str, Any]) -> str:
         f"{runs} runs of ours in {honesty['containers']} containers, each used once and by nobody before;"
         f" {sum(check['ok'] for check in checks.values())} of {len(checks)} checks passed"
     ]
+    lines += [f"{name}: the container was ready in {warm} of {runs} runs" for name, (warm, runs) in honesty["warm"].items()]
     lines += [f"OFFENCE  {offence}" for offence in honesty["offences"]]
     lines += [f"FAILED   {failure}" for failure in told["failures"]]
     if told["load_average"][0] > told["machine"]["processors"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from runner.belongings import Belonging
 from runner.engine import NO_ORDER, ContainerState, Exit, Found, Frame, Order, Prepared, RunningContainer, Spec, Tail
 from runner.errors import CannotRun, ContainerGone, OutOfOrder
+from runner.fake_engine import FakeEngine
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.steps import Step
@@ -24,10 +25,14 @@ class _Run:
         self.process: asyncio.subprocess.Process | None = None
 
 
-class SubprocessEngine:
-    """Keeps as much of :class:`runner.engine.Engine` as a benchmark needs: nothing survives its process."""
+class SubprocessEngine(FakeEngine):
+    """Keeps as much of :class:`runner.engine.Engine` as a benchmark needs: nothing survives its process.
+
+    What is not here does nothing, as in the fake one.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self._runs: dict[str, _Run] = {}
 
     async def ping(self) -> str:

@@ -19,7 +19,7 @@ async def play(bench: Bench, number: int) -> None:
 
     async def ours(program: str) -> None:
         answer = await hubs.client.run(program)
-        bench.proofs.see(f"burst of {program}", answer.record["output"], answer.record["exit_code"])
+        bench.proofs.see(f"burst of {program}", answer.record)
 
     async def theirs() -> None:
         run = await docker_run(hubs.job_folder)

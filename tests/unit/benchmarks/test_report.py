@@ -29,7 +29,13 @@ def told(**changes: Any) -> dict[str, Any]:
         "profiles": {
             "cold": [{"stage": "engine: started", "at_ms": 300.0, "took_ms": 280.0, "took_p10_ms": 250.0, "took_p95_ms": 400.0}]
         },
-        "honesty": {"runs": {"cold": 4}, "containers": 4, "offences": [], "checks": {"exit code": {"seen": 7, "ok": True}}},
+        "honesty": {
+            "runs": {"cold": 4},
+            "containers": 4,
+            "warm": {"warm": (3, 4)},
+            "offences": [],
+            "checks": {"exit code": {"seen": 7, "ok": True}},
+        },
         "failures": [],
     }
     measurement = Measurement(**run | changes)
@@ -76,12 +82,16 @@ def test_a_miss_is_not_hidden() -> None:
 
 
 def test_offences_and_failures_are_printed() -> None:
-    honesty = {"runs": {"warm": 1}, "containers": 1, "offences": ["warm: used before"], "checks": {}}
+    honesty = {"runs": {"warm": 1}, "containers": 1, "warm": {}, "offences": ["warm: used before"], "checks": {}}
 
     printed = text(told(honesty=honesty, failures=["burst, round 1: broke"]))
 
     assert "OFFENCE  warm: used before" in printed
     assert "FAILED   burst, round 1: broke" in printed
+
+
+def test_it_tells_how_often_a_warm_container_was_ready() -> None:
+    assert "warm: the container was ready in 3 of 4 runs" in text(told())
 
 
 def test_the_load_of_the_machine_is_told() -> None:
