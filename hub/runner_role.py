@@ -29,6 +29,7 @@ from runner.identity import Identity, load_identity
 from runner.journal import Journal
 from runner.service import Runner
 from runner.start_gate import StartGate
+from runner.warm_pool import PoolLimits
 
 _log = structlog.get_logger()
 
@@ -61,6 +62,7 @@ async def start_runner(
         gate=StartGate(hub.docker_starts),
         sandbox_use=SandboxUse(hub.network_sandboxes),
         sandbox_image=lambda: catalogues.current.settings.docker_image,
+        warm_limits=PoolLimits(hub.warm_containers, hub.warm_memory),
     )
     compose = await _compose_engine(hub, identity, docker)
     engine = Engines(docker, compose)

@@ -13,6 +13,7 @@ from bus.messages import LEASE_SECONDS
 from hub.errors import SettingsError
 from hub.event_loop import EventLoop
 from schemas.programs import PoolName
+from schemas.quantities import Bytes
 
 _SOURCES = SettingsConfigDict(
     env_file=".env",
@@ -78,6 +79,9 @@ class HubSettings(BaseSettings):
     docker_starts: Annotated[int, Field(ge=1, le=256)] | None = Field(default=None, validation_alias=_from("HUB_DOCKER_STARTS"))
     #: Whether programs without a network run in networks made beforehand; ``auto`` where Docker is one that gains by it.
     network_sandboxes: Literal["auto", "on", "off"] = Field(default="auto", validation_alias=_from("HUB_NETWORK_SANDBOXES"))
+    #: Containers that the runner keeps ready for programs, all together, 0 for none; and bytes of memory that they may use.
+    warm_containers: Annotated[int, Field(ge=0, le=1024)] = Field(default=8, validation_alias=_from("HUB_WARM_CONTAINERS"))
+    warm_memory: Bytes = Field(default=512 * 1024**2, validation_alias=_from("HUB_WARM_MEMORY"))
     #: A file of CA certificates for pip and programs in containers, or ``none``; by default that of this machine's pip.
     ca_bundle: Path | None = Field(default=None, validation_alias=_from("HUB_CA_BUNDLE"))
     #: The command line of Docker Compose, as one types it; by default ``docker compose``, or else ``docker-compose``.

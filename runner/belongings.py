@@ -7,6 +7,9 @@ from enum import StrEnum
 from runner import labels
 from runner.run_spec import container_name
 
+#: What containers are called that wait for a job.
+WAITING = "warm-"
+
 
 class Kind(StrEnum):
     """In the order in which they can be removed: what is used after what uses it."""
@@ -33,7 +36,10 @@ class Belonging:
     is_in_use: bool = False
 
 
-def owner_of(said: Mapping[str, str]) -> str | None:
-    """The attempt that these labels name, as its container is named; ``None`` where they name none."""
+def owner_of(said: Mapping[str, str], name: str = "") -> str | None:
+    """The attempt that a thing with these labels and this name is of, as its container is named; ``None`` for none."""
+    if labels.WARM in said:
+        # Its labels are older than its job, whose name it has since.
+        return None if name.startswith(WAITING) else name
     execution_id, attempt = said.get(labels.EXECUTION_ID), said.get(labels.ATTEMPT, "1")
     return container_name(execution_id, int(attempt) if attempt.isdecimal() else 1) if execution_id else None

@@ -1,9 +1,10 @@
 """From a run specification to the body of Docker's create call. Pure; what keeps containers in their place is in here alone."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from runner import labels
 from runner.run_spec import ACTIONS, WORKSPACE, RunSpec
 from runner.steps import Step
 
@@ -142,12 +143,33 @@ def _command(spec: RunSpec, image: ImageCommand) -> Mapping[str, Any]:
     return {"Cmd": [*([] if image.entrypoint else image.command), *spec.arguments]}
 
 
+def program_argv(spec: RunSpec, image: ImageCommand) -> list[str]:
+    """The program's whole command line, also where it is the image's own."""
+    entrypoint = [] if spec.argv is not None else image.entrypoint
+    return [*entrypoint, *_command(spec, image).get("Cmd", image.command)]
+
+
 def _steps(spec: RunSpec, image: ImageCommand) -> Mapping[str, Any]:
     """The agent, with the program's whole command line behind it."""
-    command = _command(spec, image)
-    entrypoint = [] if spec.argv is not None else image.entrypoint
-    argv = [*entrypoint, *command.get("Cmd", image.command)]
-    return {**command, "Entrypoint": [""], "Cmd": ["sh", "-c", _AGENT, "sh", *argv]}
+    command = ["sh", "-c", _AGENT, "sh", *program_argv(spec, image)]
+    return {**_command(spec, image), "Entrypoint": [""], "Cmd": command}
+
+
+def warm_body(spec: RunSpec, image: ImageCommand, agent: Sequence[str]) -> dict[str, Any]:
+    """The body that makes a container which waits for an execution of this program: all is as for that one, but that it
+    runs an agent, knows nothing of an execution, and listens to whoever is attached.
+    """
+    kept = (labels.MANAGED, labels.INSTANCE, labels.RUNNER_ID, labels.EPOCH, labels.PROGRAM_ID, labels.IMAGE)
+    said = {name: spec.labels[name] for name in kept if name in spec.labels} | {labels.WARM: "true"}
+    return {
+        **create_body(replace(spec, env=spec.file_env, labels=said, actions=frozenset()), image),
+        "Entrypoint": [""],
+        "Cmd": list(agent),
+        "OpenStdin": True,
+        # It ends with the runner that it waits for.
+        "StdinOnce": True,
+        "AttachStdin": True,
+    }
 
 
 def _mounts(spec: RunSpec) -> list[dict[str, Any]]:

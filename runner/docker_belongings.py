@@ -91,7 +91,7 @@ async def _remove(docker: Docker, belonging: Belonging) -> None:
 
 def _belonging(kind: Kind, id_: str, name: str, said: dict[str, str] | None) -> Belonging:
     # An environment inherits the labels of the container that it was made in: an image has no one owner.
-    owner = None if kind is Kind.IMAGE else owner_of(said or {})
+    owner = None if kind is Kind.IMAGE else owner_of(said or {}, name)
     return Belonging(kind, id_, name, owner, said or {})
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from aiodocker.exceptions import DockerError
 from bus.backoff import Backoff
 from runner import labels
 from runner.belongings import Belonging
-from runner.container_config import create_body, order
+from runner.container_config import ImageCommand, create_body, order
 from runner.docker_belongings import DockerBelongings
 from runner.docker_connection import DockerConnection
 from runner.docker_daemon import DockerDaemon
@@ -28,6 +28,8 @@ from runner.docker_probe import look_for_commands
 from runner.docker_refusals import create_refused, lookup_failed
 from runner.docker_sandboxes import DockerSandboxes, SandboxUse
 from runner.docker_sight import DockerSight, state_of
+from runner.docker_warm import DockerWarm
+from runner.docker_warm_log import settled
 from runner.engine import (
     NEVER,
     NO_ORDER,
@@ -41,13 +43,17 @@ from runner.engine import (
     Spec,
     Tail,
 )
-from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, OutOfOrder
+from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, NeverStarted, NotAdoptable, OutOfOrder
 from runner.identity import Identity
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.start_gate import Priority, StartGate
 from runner.steps import Step
 from runner.waiting import cancel, finished, surely
+from runner.warm_frames import End
+from runner.warm_plan import WarmPlan, plan_warm
+from runner.warm_pool import NO_POOL, PoolLimits, Warm
+from runner.warm_run import Sighting, WarmRun
 from schemas.failpoints import failpoint
 from schemas.programs import Network
 from schemas.reasons import Reason
@@ -60,6 +66,8 @@ _LOST_START_SECONDS = 60.0
 #: Seconds that Docker may take to create, start or remove a container: many at once wait for each other inside Docker.
 _HEAVY_CALL_SECONDS = 120.0
 _PING_SECONDS = 5.0
+#: Seconds in which the agent of a warm container begins what it is told, and ends where it is to.
+_AGENT_SECONDS = 10.0
 #: Seconds after which a wait asks again: the answer to a wait has been seen to get lost.
 _WAIT_SECONDS = 60.0
 #: Seconds between SIGKILL and the container being gone, at most.
@@ -89,6 +97,9 @@ class _Run:
     adopted: bool = False
     #: Whether it has several steps, and is told at each start which one is meant.
     takes_orders: bool = False
+    #: Where it runs in a container that was kept warm; and what it would be made by otherwise.
+    warm: WarmRun | None = None
+    spec: RunSpec | None = None
 
 
 class DockerEngine:
@@ -102,11 +113,12 @@ class DockerEngine:
         gate: StartGate | None = None,
         sandbox_use: SandboxUse = SandboxUse.OFF,
         sandbox_image: Callable[[], str] = lambda: DEFAULT_IMAGE,
+        warm_limits: PoolLimits = NO_POOL,
     ) -> None:
         """The ``gate`` is passed by all that starts containers on this engine; by default it has its own.
 
         ``sandbox_use`` says whether programs without a network run in network sandboxes, and ``sandbox_image`` of which image
-        those are made.
+        those are made. Within ``warm_limits`` it keeps containers warm; by default none.
         """
         self._identity = identity
         self._gate = gate or StartGate()
@@ -120,6 +132,8 @@ class DockerEngine:
         self._sandboxes = DockerSandboxes(
             self._connection, self._images, identity, self._gate, use=sandbox_use, image=sandbox_image
         )
+        #: What it keeps warm.
+        self.warm = DockerWarm(self._connection, self._images, self._environments, self._gate, warm_limits)
         self._runs: dict[str, _Run] = {}
         #: The daemon's version, and in which life of it that was asked.
         self._version = ""
@@ -166,6 +180,23 @@ class DockerEngine:
             )
         self._events.begin()
         image = await self._environments.ensure(spec, await self._images.ensure(spec.image, listener), listener)
+        return await self._prepare_warm(spec, image) or await self._prepare_cold(spec, image)
+
+    async def _prepare_warm(self, spec: RunSpec, image: ImageCommand) -> Prepared | None:
+        plan = plan_warm(spec, image) if self.warm.waiting else None
+        if plan is None or (taken := await self.warm.take(spec, image)) is None:
+            return None
+        run = WarmRun(plan, taken.name)
+        self._runs[spec.name] = _Run(taken.output, warm=run, spec=spec)
+        return Prepared(
+            taken.container_id,
+            spec.actions if taken.has_python else frozenset(),
+            notes=tuple(f"preload: {name} could not be imported: {why}" for name, why in taken.ready.failed.items()),
+            plan=plan.kept(needs_steps=bool(spec.actions)).model_dump_json(),
+            was_warm=True,
+        )
+
+    async def _prepare_cold(self, spec: RunSpec, image: ImageCommand) -> Prepared:
         joint = await self._sandboxes.take(spec, self._version) if spec.network is Network.NONE else None
         container_id = await self._create(spec, create_body(spec, image, joint))
         actions = spec.actions
@@ -208,6 +239,9 @@ class DockerEngine:
             raise CannotRun(Reason.INTERNAL, f"A container that is not this runner's has the name {spec.name}")
         if found.state is not ContainerState.CREATED:
             raise AlreadyStarted(f"container {spec.name} was started before")
+        if labels.WARM in found.labels:
+            await self._remove_never_begun(spec.name)
+            return
         try:
             async with self._connection.call("removing a container", _HEAVY_CALL_SECONDS) as docker:
                 # Without force: Docker refuses if it has been started since we looked.
@@ -219,6 +253,18 @@ class DockerEngine:
             if error.status != _NOT_FOUND:
                 raise EngineUnavailable(f"container {spec.name} can't be removed: {error.message}") from error
 
+    async def _remove_never_begun(self, name: str, plan: WarmPlan | None = None) -> None:
+        """Remove a warm container in which nothing has begun."""
+        if (run := self._runs.get(name)) is not None:
+            await run.output.close()  # so that nothing ever will
+        try:
+            sight = await self._settled(name, plan)
+        except ContainerGone:
+            return
+        if sight.has_begun:
+            raise AlreadyStarted(f"container {name} was started before")
+        await self.destroy(name)
+
     def take_over(self, name: str) -> None:
         """Take over a container that was made by somebody else and not started yet; it is started by :meth:`start`."""
         self._events.begin()
@@ -227,6 +273,9 @@ class DockerEngine:
     async def start(self, name: str, step: Step = Step.PROGRAM, *, exit_code: int = 0) -> None:
         """See :meth:`runner.engine.Engine.start`."""
         run = self._prepared(name)
+        if run.warm is not None:
+            await self._start_warm(name, run, run.warm, step, exit_code)
+            return
         if step is not Step.PROGRAM and not run.takes_orders:
             raise OutOfOrder(f"container {name} can run no actions")
         run.stopped = run.start_asked = False
@@ -238,6 +287,59 @@ class DockerEngine:
             # What was told went to a daemon that may be gone, and an earlier step's output stands before this one's in the log.
             if run.takes_orders or not await self._was_started_after_all(name, run):
                 raise
+
+    async def _start_warm(self, name: str, run: _Run, warm: WarmRun, step: Step, exit_code: int) -> None:
+        told = warm.plan.line(step, exit_code)
+        if told is None:
+            raise CannotRun(Reason.INTERNAL, f"The agent in container {name} can't be told to run {step.value}")
+        run.stopped = run.start_asked = False
+        warm.order(step)
+        if warm.is_listening:
+            if await self._has_begun(run, warm, step, told):
+                return
+            # The agent is gone, or the connection is; or it does not listen, because a program has forged its own end.
+            warm.is_listening = False
+            await run.output.close()
+            sight = await self._settled(name, warm.plan, step)
+            if sight.has_begun and sight.last in (None, step):
+                run.connection_lost = True
+                return
+            if not sight.has_begun and run.spec is not None:
+                log.warning("warm container did not begin, starting cold", action="warm_missed", container=name)
+                await self.destroy(name)
+                await self._prepare_cold(
+                    run.spec, await self._environments.ensure(run.spec, await self._images.ensure(run.spec.image), NOBODY)
+                )
+                await self.start(name, step, exit_code=exit_code)
+                return
+        # As a container with several steps that is no warm one: it is started once more, and goes on with what it has.
+        if not await self._ended_within(name, _AGENT_SECONDS):
+            await self._signal(name, "SIGKILL")
+            await self._ended_within(name, _KILL_SECONDS)
+        run.connection_lost = run.adopted
+        await self._attach_and_start(name, run, told)
+        warm.is_listening = not run.adopted
+
+    async def _has_begun(self, run: _Run, warm: WarmRun, step: Step, told: bytes) -> bool:
+        """Whether the agent has begun what it was told."""
+        try:
+            async with asyncio.timeout(_AGENT_SECONDS):
+                await run.output.tell(told)
+                failpoint("docker.told")
+                async with aclosing(run.output.live()) as frames:
+                    async for frame in frames:
+                        warm.feed(frame)
+                        if warm.begun is step:
+                            failpoint("docker.begun")
+                            return True
+        except (EngineUnavailable, TimeoutError):
+            pass
+        return False
+
+    async def _settled(self, name: str, plan: WarmPlan | None, step: Step | None = None) -> Sighting:
+        return await settled(
+            self._connection, name, self._inspect, lambda name: self._signal(name, "SIGKILL"), plan=plan, step=step
+        )
 
     async def _attach_and_start(self, name: str, run: _Run, told: bytes | None) -> None:
         try:
@@ -302,14 +404,58 @@ class DockerEngine:
         config = (await self._inspect(name))["Config"]
         if (earlier := self._runs.pop(name, None)) is not None:
             await earlier.output.close()
-        output = DockerOutput(self._connection, name)
+            self._is_gone(earlier)
+        warm = await self._adopt_warm(name, plan) if labels.WARM in (config["Labels"] or {}) else None
         # All of it is in Docker's log, and nothing of it on a connection of ours.
-        self._runs[name] = _Run(output, connection_lost=True, adopted=True, takes_orders=bool(config["OpenStdin"]))
+        self._runs[name] = _Run(
+            DockerOutput(self._connection, name),
+            connection_lost=True,
+            adopted=True,
+            takes_orders=bool(config["OpenStdin"]),
+            warm=warm,
+        )
         failpoint("docker.adopted")
+
+    async def _adopt_warm(self, name: str, plan: str | None) -> WarmRun:
+        try:
+            known = WarmPlan.model_validate_json(plan or "")
+        except ValueError as error:
+            raise NotAdoptable(f"it is not known what container {name} was told") from error
+        sight = await self._settled(name, known)
+        if not sight.has_begun:
+            await self.destroy(name)
+            raise NeverStarted(f"container {name} had not begun")
+        warm = WarmRun(known, "", is_listening=False, from_the_start=sight.is_whole, has_begun=True)
+        warm.begun = warm.current = sight.last
+        return warm
 
     async def output(self, name: str) -> AsyncGenerator[Frame, None]:
         """See :meth:`runner.engine.Engine.output`."""
         run = self._prepared(name)
+        async with aclosing(self._written(name, run) if run.warm is None else self._unwrapped(name, run, run.warm)) as frames:
+            async for frame in frames:
+                yield frame
+
+    async def _unwrapped(self, name: str, run: _Run, warm: WarmRun) -> AsyncGenerator[Frame, None]:
+        """What the program writes, without what its agent does."""
+        for frame in warm.hand_out():
+            yield frame
+        if warm.end is not None:
+            return
+        async with aclosing(self._written(name, run)) as written:
+            async for frame in written:
+                has_ended = warm.feed(frame)
+                for piece in warm.hand_out():
+                    yield piece
+                if has_ended:
+                    run.adopted = False
+                    return
+        warm.lose()
+        for frame in warm.hand_out():
+            yield frame
+
+    async def _written(self, name: str, run: _Run) -> AsyncGenerator[Frame, None]:
+        """What the container writes."""
         if not run.adopted:
             async with aclosing(run.output.live()) as frames:
                 async for frame in frames:
@@ -343,6 +489,11 @@ class DockerEngine:
 
     async def wait(self, name: str) -> Exit:
         """See :meth:`runner.engine.Engine.wait`."""
+        if (run := self._runs.get(name)) is not None and run.warm is not None:
+            end = await self._end_of(name, run, run.warm)
+            if end is not None:
+                failpoint("docker.warm_ended")
+                return Exit(end.code)
         container = await self._end(name)
         state = container["State"]
         failpoint("docker.exited")
@@ -393,6 +544,30 @@ class DockerEngine:
     def _was_stopped(self, name: str) -> bool:
         run = self._runs.get(name)
         return run is not None and run.stopped
+
+    async def _end_of(self, name: str, run: _Run, warm: WarmRun) -> End | None:
+        """How the step ended, where its agent knows all of that; ``None`` where the container ends too: Docker knows more."""
+        while not warm.told.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_WAIT_SECONDS):
+                    await warm.told.wait()
+                    break
+            with suppress(EngineUnavailable):
+                # Whoever reads its output may be slow, and the connection may be lost without a word.
+                if state_of((await self._inspect(name))["State"]["Status"]) is not ContainerState.RUNNING:
+                    run.connection_lost = True
+                    warm.is_listening = False
+                    return None
+        if warm.end is not None and warm.end.is_clean:
+            return warm.end
+        warm.is_listening = False
+        if warm.end is None:
+            return None
+        with suppress(EngineUnavailable):
+            # The agent ends with this. Where it does not, a program has forged that.
+            if not await self._ended_within(name, _AGENT_SECONDS):
+                await self._signal(name, "SIGKILL")
+        return None
 
     async def _wait(self, name: str) -> dict[str, Any]:
         """What Docker knows of it once it does not run."""
@@ -476,13 +651,21 @@ class DockerEngine:
         self._events.forget(name)
         if (run := self._runs.pop(name, None)) is not None:
             await run.output.close()
+            self._is_gone(run)
         # Only now that nothing of it is there any more.
         await self._sandboxes.give_back(name)
+
+    def _is_gone(self, run: _Run) -> None:
+        if run.warm is not None:
+            self.warm.used(run.warm.first_name)
 
     async def knows_all_starts(self, name: str) -> bool:
         """See :meth:`runner.engine.Engine.knows_all_starts`."""
         try:
-            return await self._daemon.has_made(await self._inspect(name))
+            container = await self._inspect(name)
+            if labels.WARM in (container["Config"]["Labels"] or {}) and not await self._warm_has_begun(name):
+                return True
+            return await self._daemon.has_made(container)
         except ContainerGone:
             return True
 
@@ -493,18 +676,38 @@ class DockerEngine:
         except ContainerGone:
             return None
         state = data["State"]
+        said = data["Config"]["Labels"] or {}
+        if labels.WARM in said:
+            run = self._runs.get(name)
+            last_start = run.warm.last_start if run is not None and run.warm is not None else state["StartedAt"]
+            if not await self._warm_has_begun(name):
+                return Found(name, ContainerState.CREATED, said, NEVER)
+            return Found(name, state_of(state["Status"]), said, last_start)
         started = state_of(state["Status"]) is not ContainerState.CREATED
         return Found(name, state_of(state["Status"]), data["Config"]["Labels"] or {}, state["StartedAt"] if started else NEVER)
 
     async def list_ours(self) -> list[Found]:
         """See :meth:`runner.engine.Engine.list_ours`."""
-        return await self._sight.ours()
+        found = await self._sight.ours()
+        return [await self._as_begun(each) if labels.WARM in each.labels else each for each in found]
+
+    async def _as_begun(self, found: Found) -> Found:
+        """A warm container runs before it has a job: it counts as started once its agent has begun one."""
+        with suppress(ContainerGone):
+            if not await self._warm_has_begun(found.name):
+                return replace(found, state=ContainerState.CREATED)
+        return found
+
+    async def _warm_has_begun(self, name: str) -> bool:
+        if (run := self._runs.get(name)) is not None and run.warm is not None:
+            return run.warm.has_begun
+        return (await self._settled(name, None)).has_begun
 
     async def belongings(self) -> list[Belonging]:
         """See :meth:`runner.engine.Engine.belongings`. Those of Compose projects are among them."""
         found = await self._belongings.all()
         # Looked at only now: what is being made was said to be before it was made.
-        ours = self._environments.in_use | self._sandboxes.in_use
+        ours = self._environments.in_use | self._sandboxes.in_use | self.warm.in_use
         return [replace(each, is_in_use=each.is_in_use or each.name in ours) for each in found]
 
     async def remove(self, belonging: Belonging) -> None:
@@ -519,8 +722,13 @@ class DockerEngine:
         """See :meth:`runner.engine.Engine.tail`."""
         return await self._sight.tail(container_id, lines, most_bytes)
 
+    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+        """See :meth:`runner.engine.Engine.keep_warm`."""
+        self.warm.keep(wanted)
+
     async def close(self) -> None:
         """See :meth:`runner.engine.Engine.close`."""
+        await self.warm.close()
         await self._sandboxes.close()
         await self._events.close()
         for run in self._runs.values():

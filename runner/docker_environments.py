@@ -113,6 +113,17 @@ class DockerEnvironments:
         listener.say(HUB, f"{wanted.title} was not installed: the image has no pip\n")
         return image
 
+    async def find(self, spec: RunSpec, image: ImageCommand) -> ImageCommand | None:
+        """The image to run in as it is now; ``None`` where its environment is still to be made.
+
+        Raises:
+            EngineUnavailable: Docker is away.
+        """
+        if spec.requirements is None or image.image_id in self._without_pip:
+            return image
+        name = environment_name(self._identity, image, spec.requirements)
+        return None if await self._images.find(name) is None else replace(image, create_from=name)
+
     async def _make_with_others(
         self, name: str, spec: RunSpec, wanted: Requirements, image: ImageCommand, listener: Listener
     ) -> bool:

@@ -70,6 +70,16 @@ class DockerOutput:
             self._stream = stream
             await stream.__aenter__()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the attached connection has ended, as it does with the container; it says so without being read."""
+        queue = None if self._stream is None else self._stream._queue
+        return queue is None or queue.is_eof() or queue.exception() is not None
+
+    def rename(self, name: str) -> None:
+        """The container has another name from now on."""
+        self._name = name
+
     async def tell(self, content: bytes) -> None:
         """Write to the attached container's stdin.
 
@@ -79,6 +89,8 @@ class DockerOutput:
         if self._stream is None:
             raise OutOfOrder(f"container {self._name} was not started here")
         try:
+            if self.has_ended:
+                raise OSError("it has ended")
             await self._stream.write_in(content)
         # The client takes for granted that there is still a connection.
         except (DockerError, aiohttp.ClientError, OSError, RuntimeError, AssertionError) as error:

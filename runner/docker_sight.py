@@ -1,7 +1,7 @@
 """Looking at containers, for the runner and for people who ask: nothing here changes anything."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 import aiohttp
@@ -9,6 +9,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from runner import labels
+from runner.belongings import WAITING
 from runner.docker_connection import DockerConnection
 from runner.docker_output import FrameParser
 from runner.engine import ContainerState, Found, Frame, RunningContainer, Tail
@@ -41,6 +42,7 @@ class DockerSight:
                 labels=container["Labels"],
             )
             for container in await self._list(with_ended=False)
+            if not is_waiting(_name(container), container["Labels"])
         ]
 
     async def ours(self) -> list[Found]:
@@ -48,6 +50,7 @@ class DockerSight:
         return [
             Found(_name(container), state_of(container["State"]), container["Labels"])
             for container in await self._list(with_ended=True)
+            if not is_waiting(_name(container), container["Labels"])
         ]
 
     async def _list(self, *, with_ended: bool) -> list[DockerContainer]:
@@ -94,6 +97,11 @@ class DockerSight:
             if error.status == _NOT_FOUND:
                 raise ContainerGone(f"container {container_id} is gone") from error
             raise EngineUnavailable(f"Docker can't tell about {container_id}: {error.message}") from error
+
+
+def is_waiting(name: str, said: Mapping[str, str]) -> bool:
+    """Whether a container was made for a job that it has not been given: it has a name of its own as long as it waits."""
+    return labels.WARM in said and name.startswith(WAITING)
 
 
 def state_of(status: str) -> ContainerState:

@@ -36,6 +36,7 @@ from runner.compose_spec import ComposeSpec
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.steps import Step
+from runner.warm_pool import Warm
 from schemas.output import StreamName
 
 #: What can be run: a container, or a Compose file.
@@ -98,6 +99,8 @@ class Prepared:
     adoptable: bool = True
     #: … and what it must know for that beyond the name, in words of the engine's own.
     plan: str | None = None
+    #: Whether the container had been made, and waited, before the attempt was known.
+    was_warm: bool = False
 
 
 #: The ``last_start`` of a container that was never started.
@@ -195,6 +198,7 @@ class Engine(Protocol):
 
         Raises:
             ContainerGone: there is none.
+            NeverStarted: nothing had begun in it after all, and it is removed: it may be prepared again.
             NotAdoptable: it is of a kind that only the process that started it can see to its end.
             EngineUnavailable: not known.
         """
@@ -288,5 +292,10 @@ class Engine(Protocol):
             EngineUnavailable: not known.
         """
 
+    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+        """From now on, as far as there is room, keep so many containers ready for executions like these, and no others: an
+        attempt like them is prepared and started the faster. Returns at once; an engine that can't do that does nothing.
+        """
+
     async def close(self) -> None:
-        """Let go of connections; containers are left alone. Safe to repeat."""
+        """Let go of connections, and of what is kept warm; containers with a job are left alone. Safe to repeat."""

@@ -1,6 +1,6 @@
 """Both engines as one: each attempt goes to the engine of its kind, and what an earlier life left is looked for in both."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 from runner import labels
@@ -12,6 +12,7 @@ from runner.engine import NO_ORDER, Exit, Found, Frame, Order, Prepared, Running
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import container_name
 from runner.steps import Step
+from runner.warm_pool import Warm
 
 
 class Engines:
@@ -51,7 +52,7 @@ class Engines:
         if by_compose:
             await self._compose.adopt(name, plan, order)
         else:
-            await self._docker.adopt(name)
+            await self._docker.adopt(name, plan, order)
         self._by_compose[name] = by_compose
 
     def output(self, name: str) -> AsyncGenerator[Frame, None]:
@@ -113,6 +114,10 @@ class Engines:
     async def tail(self, container_id: str, lines: int, most_bytes: int) -> Tail:
         """See :meth:`runner.engine.Engine.tail`."""
         return await self._docker.tail(container_id, lines, most_bytes)
+
+    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+        """See :meth:`runner.engine.Engine.keep_warm`. Nothing of a Compose program is kept warm."""
+        self._docker.keep_warm(wanted)
 
     async def close(self) -> None:
         """See :meth:`runner.engine.Engine.close`."""

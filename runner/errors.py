@@ -52,6 +52,10 @@ class ContainerGone(EngineError):
     """The container is not there (any more)."""
 
 
+class NeverStarted(EngineError):
+    """What an earlier process was about to start has not begun, and never will: nothing of it is left."""
+
+
 class NotAdoptable(EngineError):
     """What an earlier process started can't be taken up."""
 

@@ -28,6 +28,7 @@ from runner.errors import (
     EngineUnavailable,
     Interrupted,
     JournalError,
+    NeverStarted,
     NotAdoptable,
 )
 from runner.lines import HUB, Lines
@@ -165,6 +166,10 @@ class Execution:
             await self._end(_outcome(cancelled(self._container.cancellation)))
         except CannotRun as error:
             await self._end(_outcome(never_ran(error)))
+        except NeverStarted:
+            self._log.info("nothing had begun: starting it again", action="execution_never_began")
+            self._has_begun, self._begun, self._before = False, None, Lines()
+            return await self.run()
         except AlreadyStarted:
             # It was seen as not started while the engine was still busy carrying out the order of an earlier life.
             if self._claimed.course is not None:
@@ -207,6 +212,7 @@ class Execution:
         catalogue, program = await find_program(self._claimed.command.program_id, self._around.catalogues)
         self._program_id = program.id
         spec = await self._plan_unless_ended(catalogue, program)
+        self._around.demand.used(program.id, time.monotonic())
         prepared = await self._prepare(spec)
         self._container.adoptable = prepared.adoptable
         for note in prepared.notes:

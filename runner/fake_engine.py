@@ -23,7 +23,7 @@ The actions around it do as ``PARAM_BEFORE_STDOUT``, ``PARAM_AFTER_EXIT_CODE`` a
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,7 @@ from runner.lines import PIP
 from runner.preparation import NOBODY, Listener, Stage
 from runner.steps import Step
 from runner.tail_buffer import TailBuffer
+from runner.warm_pool import Warm
 from schemas.output import StreamName
 from schemas.progress_events import Phase
 from schemas.reasons import Reason
@@ -131,6 +132,8 @@ class FakeEngine:
         self.exit_codes: dict[str, int] = {}
         #: The most programs that ever ran at the same time.
         self.most_running = 0
+        #: What is to be kept warm, by the last word.
+        self.warm: Sequence[Warm] = ()
         self._containers: dict[str, _Container] = {}
 
     @property
@@ -361,6 +364,10 @@ class FakeEngine:
         for frame in container.record[-lines:]:
             end.feed(frame)
         return end.tail()
+
+    def keep_warm(self, wanted: Sequence[Warm]) -> None:
+        """See the contract. It keeps in mind what was asked for, and keeps nothing warm."""
+        self.warm = wanted
 
     async def close(self) -> None:
         """See the contract; and the programs end, as there is nothing else that could run them."""

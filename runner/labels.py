@@ -16,6 +16,8 @@ DEADLINE = f"{PREFIX}deadline"
 IMAGE = f"{PREFIX}image"
 #: The Compose project that a container, network or volume belongs to; none on the container of an ordinary program.
 COMPOSE_PROJECT = f"{PREFIX}compose-project"
+#: On a container that was made before anybody had a job for it: its name says whose it is by now.
+WARM = f"{PREFIX}warm"
 #: On an image that was built for a Compose program: the id of that program.
 BUILT_FOR = f"{PREFIX}built-for"
 #: On a container that is none of a program's, but has a network ready for one.

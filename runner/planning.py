@@ -46,7 +46,7 @@ async def make_spec(claimed: Claimed, catalogue: Catalogue, program: Program, ar
     """
     if program.path_docker_compose_run is not None:
         return await _plan_project(claimed, catalogue, program, around)
-    return await _plan_container(claimed, catalogue, program, around)
+    return await plan_container(claimed, catalogue, program, around)
 
 
 async def _plan_project(claimed: Claimed, catalogue: Catalogue, program: Program, around: Surroundings) -> ComposeSpec:
@@ -65,7 +65,12 @@ async def _plan_project(claimed: Claimed, catalogue: Catalogue, program: Program
     )
 
 
-async def _plan_container(claimed: Claimed, catalogue: Catalogue, program: Program, around: Surroundings) -> RunSpec:
+async def plan_container(claimed: Claimed, catalogue: Catalogue, program: Program, around: Surroundings) -> RunSpec:
+    """How an attempt of a program that no Compose file runs is run.
+
+    Raises:
+        CannotRun: something is missing there, or can't be used.
+    """
     files, actions, actions_require = await asyncio.to_thread(_look, program, catalogue.project_dir, around.out_of_bounds)
     return plan(
         program,

@@ -52,6 +52,10 @@ class RunSpec:
     notes: tuple[str, ...] = ()
     #: Never shown: it holds what ``.env`` sets.
     env: Mapping[str, str] = field(repr=False)
+    #: That part of it which is the same for each execution: what ``.env`` sets.
+    file_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Python modules that a warm container has imported before its job comes.
+    preload: tuple[str, ...] = ()
     #: The program's folder as the engine's host sees it.
     host_folder: str
     #: What is to be installed into the image before the program runs in it; ``None`` for nothing.
@@ -167,6 +171,8 @@ def plan(
         arguments=arguments if argv is None else (),
         notes=() if main_file in (None, program.main_file) else (f"{program.main_file} not found: running {main_file}",),
         env=environment(program.id, execution_id, attempt, parameters, files.env),
+        file_env=files.env,
+        preload=program.preload,
         host_folder=paths.of(files.folder),
         requirements=requirements_of(
             files.requirements, actions_require if actions else None, files.env, settings.install_timeout_seconds

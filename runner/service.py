@@ -35,6 +35,7 @@ from runner.standing import Standing
 from runner.surroundings import Surroundings
 from runner.sweeper import EVERY_SECONDS, Sweeper
 from runner.waiting import cancel, unless
+from runner.warming import Warming
 from schemas.commands import ExecuteProgram, digest_of, parse_execute, parse_retry
 from schemas.errors import MalformedCommand
 from schemas.failpoints import failpoint
@@ -99,6 +100,7 @@ class Runner:
             out_of_bounds=out_of_bounds,
             ca_bundle=ca_bundle,
         )
+        self._warming = Warming(self._surroundings, pool)
         self._slots = Slots(lambda: catalogues.current.settings.max_concurrent_executions)
         self._watch = EngineWatch(engine)
         self._room = free_space and Room(free_space, lambda: self._watch.data_root)
@@ -202,6 +204,7 @@ class Runner:
         await unless(self._stopping, self._watch.available.wait())
         leftovers = await unless(self._stopping, find_leftovers(self._surroundings, self._membership.disown))
         helpers.append(group.create_task(self._sweeper.run(), name="sweep"))
+        helpers.append(group.create_task(self._warming.run(), name="keep programs warm"))
         # What runs, runs, whatever the limit says now.
         for leftover in sorted(leftovers, key=lambda leftover: not leftover.was_started):
             life = Execution(leftover.claimed, self._surroundings, container_may_exist=leftover.has_container)

@@ -1,6 +1,6 @@
 """What every execution of a runner works with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner.engine import Engine
@@ -8,6 +8,7 @@ from runner.identity import Identity
 from runner.journal import Journal
 from runner.ports import Catalogues
 from runner.standing import Standing
+from runner.warm_pool import Demand
 
 #: Seconds that an execution whose program was not started yet waits for Docker to come back.
 _PATIENCE_SECONDS = 60.0
@@ -29,3 +30,5 @@ class Surroundings:
     #: A file of CA certificates that pip and programs shall trust, as this process sees it.
     ca_bundle: Path | None = None
     patience_seconds: float = _PATIENCE_SECONDS
+    #: Which programs were used lately.
+    demand: Demand = field(default_factory=Demand)

@@ -70,6 +70,8 @@ def _why(belonging: Belonging) -> str:
         return "an image that no name leads to any more"
     if labels.NETWORK_SANDBOX in belonging.labels:
         return "a network sandbox that no program is in, unless a runner keeps it for the next one right now"
+    if labels.WARM in belonging.labels:
+        return "a container kept warm by a life of the runner that is over, unless it is at work right now"
     return "left of an installation of requirements, unless that is going on right now"
 
 

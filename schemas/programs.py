@@ -13,6 +13,11 @@ from schemas.retries import RetryPolicy
 PoolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _Path = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
 
+#: Most containers that are kept ready for one program.
+MOST_WARM = 64
+#: A module as ``import`` names it.
+_Module = Annotated[str, StringConstraints(max_length=200, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+
 
 def _nothing_if_empty(value: object) -> object:
     # Written, and left empty: as in the seed, that names no image.
@@ -88,6 +93,10 @@ class Program(BaseModel):
     network: Network | None = None
     #: Whether an execution that failed is tried again.
     retry: RetryPolicy | None = None
+    #: Containers that are kept ready for it; ``None`` keeps as many as its latest executions suggest, 0 keeps none.
+    warm: Annotated[int, Field(ge=0, le=MOST_WARM)] | None = None
+    #: Python modules that a container kept ready imports before its job comes.
+    preload: Annotated[tuple[_Module, ...], Field(max_length=64)] = ()
     #: The work queue that its commands go to.
     pool: PoolName | None = None
 

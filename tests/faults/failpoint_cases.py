@@ -91,6 +91,31 @@ CASES = [
         for point in ("journal.starting", "docker.ordered", "docker.started")
         for nth in (1, 2, 3)
     ),
+    # It keeps containers warm, and hands one over.
+    *(
+        _runner(point, scene=scenes.runs_warm)
+        for point in (
+            "docker.warm_created",
+            "docker.warm_started",
+            "docker.renamed",
+            "journal.starting",
+            "docker.told",
+            "docker.begun",
+            "journal.started",
+            "journal.wrote:3",
+            "docker.warm_ended",
+            "journal.ended",
+            "docker.removed",
+        )
+    ),
+    _runner("docker.begun", "docker.adopted", scene=scenes.runs_warm),
+    _both("docker.renamed", scene=scenes.runs_warm),
+    _both("docker.begun", scene=scenes.runs_warm),
+    *(
+        _runner(f"{point}:{nth}", scene=scenes.runs_warm_with_actions)
+        for point in ("docker.told", "docker.begun", "docker.warm_ended")
+        for nth in (1, 2, 3)
+    ),
     # It tries again what failed.
     *(
         _runner(f"{point}:{nth}", scene=scenes.is_tried_again)

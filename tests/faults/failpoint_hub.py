@@ -98,6 +98,8 @@ class FailpointHub:
         self.gateway.write_program("writes", WRITES)
         self.gateway.write_program("requires", WRITES)
         self.gateway.write_program("alone", TALKS, network="none")
+        # Where anything is kept warm, this is.
+        self.gateway.write_program("warm", WRITES, warm=1)
         self.gateway.write_program("again", AGAIN, retry={"max": 2, "backoff": "100ms", "max_backoff": "100ms"})
         self.gateway.write_program("stubborn", STUBBORN, timeout_seconds=1, stop_grace_seconds=1)
         self.gateway.write_program("lasts", STUBBORN, timeout_seconds=600, stop_grace_seconds=1)

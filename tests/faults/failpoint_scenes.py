@@ -1,10 +1,11 @@
 """What happens to a hub while one of its processes dies at a failpoint, and what must be true when it is back."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -13,7 +14,7 @@ import aio_pika
 
 from bus import topology
 from runner.waiting import cancel
-from tests.faults.failpoint_hub import FailpointHub
+from tests.faults.failpoint_hub import LIMIT_SECONDS, FailpointHub
 from tests.support.compose import nothing_left_of
 from tests.support.docker import docker
 from tests.support.held_proxy import held_proxy
@@ -65,24 +66,71 @@ async def runs_slowly(hub: FailpointHub, death: Death) -> None:
     await hub.wrote_all(await around(hub, death, lambda: hub.submit("writes", str(uuid4()), pause=0.2)))
 
 
-async def runs_with_actions(hub: FailpointHub, death: Death) -> None:
-    """A program runs between two actions."""
+async def runs_warm(hub: FailpointHub, death: Death) -> None:
+    """A program runs in a container that was kept warm for it."""
+    await _runs_warm(hub, death)
+
+
+async def runs_warm_with_actions(hub: FailpointHub, death: Death) -> None:
+    """The same between two actions."""
+    with _actions(hub):
+        execution_id = await _runs_warm(hub, death)
+        await _ran_both_actions(hub, execution_id, "warm")
+
+
+async def _runs_warm(hub: FailpointHub, death: Death) -> str:
+    log_before = len(hub.runner.log())
+
+    async def is_warm() -> bool:
+        return "container is warm" in hub.runner.log()[log_before:]
+
+    async def submit() -> str:
+        await eventually(is_warm, within_seconds=LIMIT_SECONDS, every_seconds=0.1)
+        return await hub.submit("warm", str(uuid4()), pause=0.1)
+
+    async def waiting() -> list[str]:
+        return await asyncio.to_thread(hub.runner.waiting)
+
+    hub.runner.environment["HUB_WARM_CONTAINERS"] = "1"
+    try:
+        execution_id = await around(hub, death, submit)
+        await hub.wrote_all(execution_id, "warm")
+        # What waited for the runner that is no more is gone.
+        await eventually(waiting, lambda seen: len(seen) <= 1, within_seconds=LIMIT_SECONDS)
+    finally:
+        hub.kill(hub.runner)
+        hub.runner.environment["HUB_WARM_CONTAINERS"] = "0"
+    return execution_id
+
+
+@contextlib.contextmanager
+def _actions(hub: FailpointHub) -> Iterator[None]:
     actions = hub.folder / "actions"
     actions.mkdir()
     for name in ("before", "after"):
         (actions / f"act_{name}.py").write_text(f"print('{name}'); open('/workspace/{name}', 'a').write('x')")
     try:
-        execution_id = await around(hub, death, lambda: hub.submit("writes", str(uuid4())))
-        await hub.wrote_all(execution_id)
-        _, logs = await hub.persist("GET", f"/executions/{execution_id}/logs")
-        assert logs["output"].startswith("[act_before] before\n")
-        assert logs["output"].endswith("[act_after] after\n")
-        for name in ("before", "after"):
-            file = hub.folder / "scripts" / "writes" / name
-            assert file.read_text() == "x", name
-            file.unlink()
+        yield
     finally:
         shutil.rmtree(actions)
+
+
+async def _ran_both_actions(hub: FailpointHub, execution_id: str, program: str) -> None:
+    _, logs = await hub.persist("GET", f"/executions/{execution_id}/logs")
+    assert logs["output"].startswith("[act_before] before\n")
+    assert logs["output"].endswith("[act_after] after\n")
+    for name in ("before", "after"):
+        file = hub.folder / "scripts" / program / name
+        assert file.read_text() == "x", name
+        file.unlink()
+
+
+async def runs_with_actions(hub: FailpointHub, death: Death) -> None:
+    """A program runs between two actions."""
+    with _actions(hub):
+        execution_id = await around(hub, death, lambda: hub.submit("writes", str(uuid4())))
+        await hub.wrote_all(execution_id)
+        await _ran_both_actions(hub, execution_id, "writes")
 
 
 async def installs(hub: FailpointHub, death: Death) -> None:

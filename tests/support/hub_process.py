@@ -44,6 +44,8 @@ class HubProcess:
             "HUB_LOG_LEVEL": "DEBUG",
             # Nobody looks elsewhere.
             "HUB_LEAVE_SECONDS": "0",
+            # Tests of what is kept warm ask for it.
+            "HUB_WARM_CONTAINERS": "0",
             "API_PORT": str(self.port),
             **variables,
         }
@@ -170,19 +172,25 @@ class HubProcess:
         self._processes.clear()
 
     def containers(self, status: str | None = None) -> list[str]:
-        """Ids of the containers of this hub but sandboxes: all, or those with a status as Docker names it."""
+        """Ids of the containers of this hub's programs: all, or those with a status as Docker names it."""
         sandboxes = self.sandboxes()
-        return [each for each in self._listed(*([f"status={status}"] if status else [])) if each not in sandboxes]
+        listed = self._listed(*([f"status={status}"] if status else []))
+        return [id_ for name, id_ in listed if id_ not in sandboxes and not name.startswith("warm-")]
+
+    def waiting(self, status: str | None = None) -> list[str]:
+        """The same of the containers that wait for a program."""
+        return [id_ for name, id_ in self._listed(*([f"status={status}"] if status else [])) if name.startswith("warm-")]
 
     def sandboxes(self) -> list[str]:
         """Ids of the network sandboxes of this hub, which are there for as long as its runner is."""
-        return self._listed("label=io.pyexecutorhub.network-sandbox")
+        return [id_ for _, id_ in self._listed("label=io.pyexecutorhub.network-sandbox")]
 
-    def _listed(self, *conditions: str) -> list[str]:
+    def _listed(self, *conditions: str) -> list[tuple[str, str]]:
         filters = [f"label=io.pyexecutorhub.instance={self.instance}", *conditions]
         options = [word for condition in filters for word in ("--filter", condition)]
-        listed = subprocess.run(["docker", "ps", "-aq", "--no-trunc", *options], check=True, capture_output=True, text=True)
-        return listed.stdout.split()
+        command = ["docker", "ps", "--all", "--no-trunc", "--format={{.Names}} {{.ID}}", *options]
+        listed = subprocess.run(command, check=True, capture_output=True, text=True)
+        return [(name, id_) for name, _, id_ in (line.partition(" ") for line in listed.stdout.splitlines())]
 
     def inspect(self, name: str) -> dict[str, Any]:
         """What Docker says of one container."""

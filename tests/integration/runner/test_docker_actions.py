@@ -10,9 +10,11 @@ from schemas.events import Ended
 from schemas.output import StreamName
 from schemas.reasons import Reason
 from schemas.status import Status
-from tests.integration.runner.conftest import MakeHub
+from tests.integration.runner.conftest import COLD_AND_WARM, MakeHub
 from tests.support.docker import docker, inspect
 from tests.support.runner_fixtures import Hub
+
+pytestmark = COLD_AND_WARM
 
 BEFORE = """
 import os

@@ -7,10 +7,12 @@ import pytest
 
 from schemas.output import StreamName
 from schemas.status import Status
-from tests.integration.runner.conftest import MakeHub
+from tests.integration.runner.conftest import COLD_AND_WARM, MakeHub
 from tests.support.docker import containers
 from tests.support.runner_fixtures import Hub
 from tests.support.wait import eventually
+
+pytestmark = COLD_AND_WARM
 
 #: Leaves a line for its start on the host, writes for a while, and exits with a code of its own.
 WRITES = """

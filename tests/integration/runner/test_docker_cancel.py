@@ -10,7 +10,7 @@ from schemas.events import Ended
 from schemas.reasons import Reason
 from schemas.status import Status
 from tests.integration.runner.compose_hub import DEBIAN, ComposeHub, compose_hub_v2, nothing_built_stays
-from tests.integration.runner.conftest import MakeHub
+from tests.integration.runner.conftest import COLD_AND_WARM, MakeHub
 from tests.support.compose import compose_v2, nothing_left_of
 from tests.support.docker import containers
 from tests.support.runner_fixtures import Hub
@@ -51,6 +51,7 @@ async def is_ready(around: Hub, execution_id: str) -> None:
     await eventually(look)
 
 
+@COLD_AND_WARM
 @pytest.mark.parametrize(
     ("source", "exit_code", "wrote"), [(_SAYS_GOODBYE, 7, "ready\ngoodbye\n"), (_STUBBORN, 137, "ready\n")]
 )
@@ -85,6 +86,7 @@ async def test_a_pull_is_given_up_at_once_m1(hub: MakeHub, mute_registry: str) -
     assert (ended.exit_code, ended.started_at) == (None, None)
 
 
+@COLD_AND_WARM
 async def test_fault34_a_cancel_at_any_moment_of_a_short_life_leaves_one_ending_and_no_container_m1(hub: MakeHub) -> None:
     around = hub("print('ran')", settings={"max_concurrent_executions": 4})
 

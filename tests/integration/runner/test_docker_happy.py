@@ -3,8 +3,10 @@
 from schemas.output import StreamName
 from schemas.reasons import Reason
 from schemas.status import Status
-from tests.integration.runner.conftest import MakeHub
+from tests.integration.runner.conftest import COLD_AND_WARM, MakeHub
 from tests.support.docker import containers
+
+pytestmark = COLD_AND_WARM
 
 
 async def test_a_program_runs_in_a_fresh_container_with_its_variables_r1_r2_e4(hub: MakeHub) -> None:

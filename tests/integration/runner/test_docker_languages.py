@@ -1,7 +1,9 @@
 """Programs in other languages than Python, and images that lack what others have."""
 
-from tests.integration.runner.conftest import MakeHub
+from tests.integration.runner.conftest import COLD_AND_WARM, MakeHub
 from tests.support.runner_fixtures import Hub
+
+pytestmark = COLD_AND_WARM
 
 SHELL = """\
 printf 'by %s:' "${BASH_VERSION:+bash}"

@@ -236,7 +236,7 @@ def test_a_field_with_nothing_behind_it_counts_as_not_written() -> None:
             [
                 "2:16: program 'a', field 'key': is not known: use one of id, name, path, description, enabled, main_file, "
                 "docker_image, parameters, path_docker_compose_run, compose_profile, on_limit, timeout_seconds, "
-                "stop_grace_seconds, memory_limit, cpu_limit, pids_limit, network, retry, pool"
+                "stop_grace_seconds, memory_limit, cpu_limit, pids_limit, network, retry, warm, preload, pool"
             ],
         ),
         (
