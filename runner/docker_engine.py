@@ -120,7 +120,7 @@ class DockerEngine:
         ``sandbox_use`` says whether programs without a network run in network sandboxes, and ``sandbox_image`` of which image
         those are made. Within ``warm_limits`` it keeps containers warm; by default none.
         """
-        self._identity = identity
+        self.identity = identity
         self._gate = gate or StartGate()
         self._connection = DockerConnection(socket_path)
         self._daemon = DockerDaemon(socket_path)
@@ -233,8 +233,8 @@ class DockerEngine:
         if found is None:
             return
         if (found.labels.get(labels.INSTANCE), found.labels.get(labels.RUNNER_ID)) != (
-            self._identity.instance,
-            self._identity.runner_id,
+            self.identity.instance,
+            self.identity.runner_id,
         ):
             raise CannotRun(Reason.INTERNAL, f"A container that is not this runner's has the name {spec.name}")
         if found.state is not ContainerState.CREATED:

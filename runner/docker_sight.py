@@ -16,6 +16,7 @@ from runner.engine import ContainerState, Found, Frame, RunningContainer, Tail
 from runner.errors import ContainerGone, EngineUnavailable
 from runner.identity import Identity
 from runner.tail_buffer import TailBuffer
+from runner.warm_frames import without_frames
 from schemas.output import StreamName
 
 _NOT_FOUND = 404
@@ -63,6 +64,10 @@ class DockerSight:
 
     async def tail(self, container_id: str, lines: int, most_bytes: int) -> Tail:
         """See :meth:`runner.engine.Engine.tail`."""
+        tail = await self._tail(container_id, lines, most_bytes)
+        return Tail(without_frames(tail.stdout), without_frames(tail.stderr), tail.truncated)
+
+    async def _tail(self, container_id: str, lines: int, most_bytes: int) -> Tail:
         end = TailBuffer(most_bytes)
         read_bytes = 0
         async with aclosing(self._frames(container_id, lines)) as frames:

@@ -118,6 +118,10 @@ class DockerWarm:
         """How many containers wait for a job."""
         return sum(map(len, self._ready.values()))
 
+    def all_waiting(self) -> list[WarmContainer]:
+        """Those that wait for a job."""
+        return [each for kind in self._ready.values() for each in kind]
+
     def keep(self, wanted: Sequence[Warm]) -> None:
         """From now on, keep these. Returns at once."""
         if self._is_closed or self._limits.containers == 0:
@@ -176,7 +180,7 @@ class DockerWarm:
                 if self._keeper is not None:
                     await cancel(self._keeper)
                 await cancel(*self._tasks)
-                left = [each for kind in self._ready.values() for each in kind]
+                left = self.all_waiting()
                 self._ready.clear()
                 await asyncio.gather(*(self._remove(each.name, each.output) for each in left))
         except TimeoutError:

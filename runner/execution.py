@@ -87,6 +87,8 @@ class Execution:
         self._has_begun = claimed.course is not None and bool(claimed.course.steps)
         #: The same by the clock that nobody can set; of an earlier life, what is known: not after it.
         self._begun = claimed.course.steps[0].at if claimed.course is not None and claimed.course.steps else None
+        #: Whether its container waited for it; of an earlier life that is not known.
+        self._was_warm = False
         self._program_id = claimed.program_id or routable_program_id(claimed.command.program_id)
         self._log = log.bind(execution_id=claimed.execution_id, attempt=claimed.attempt)
         self._container = Container(surroundings.engine, self.name, self._log, may_exist=container_may_exist)
@@ -215,6 +217,7 @@ class Execution:
         self._around.demand.used(program.id, time.monotonic())
         prepared = await self._prepare(spec)
         self._container.adoptable = prepared.adoptable
+        self._was_warm = prepared.was_warm
         for note in prepared.notes:
             self._before.say(HUB, note)
         if spec.actions - prepared.actions:
@@ -256,11 +259,14 @@ class Execution:
                     started_at=self._started_at,
                     image=course.image,
                     container_id=course.container_id,
+                    was_warm=self._was_warm,
                 )
                 writing = self._journal.started(self._claimed, self._started_at, running)
                 self._start_written = asyncio.create_task(writing, name=f"start of {self.name}")
                 await asyncio.sleep(0)  # by now it is asked for
-                self._log.info("execution started", action="execution_started", program_id=course.program_id)
+                self._log.info(
+                    "execution started", action="execution_started", program_id=course.program_id, warm=self._was_warm
+                )
 
         async def wrote(piece: Piece) -> None:
             await self._journal.wrote(self._claimed, piece, self._reports.wrote(course.program_id, piece))

@@ -43,7 +43,9 @@ class Reports:
         self._command = claimed.command
         self._identity = identity
 
-    def running(self, program_id: str, *, started_at: datetime, image: str, container_id: str) -> Report:
+    def running(
+        self, program_id: str, *, started_at: datetime, image: str, container_id: str, was_warm: bool = False
+    ) -> Report:
         """The program was started."""
         fact = Running(
             execution_id=self._claimed.execution_id,
@@ -56,6 +58,7 @@ class Reports:
             runner_id=self._identity.runner_id,
             image=image,
             container_id=container_id,
+            was_warm=was_warm,
         )
         return Report.of(ExecutionEvent.of(fact, source=self._identity.source))
 

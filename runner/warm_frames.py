@@ -20,6 +20,7 @@ _NONCE_LENGTH = 32
 #: Longest thing behind the nonce: `` end 255 999999 999999`` and the line break.
 _MOST_TEXT = 32
 _BEGIN = re.compile(rb" begin\n")
+_AGENTS_WORDS = re.compile(rb"\x1e[0-9a-f]{32} (?:begin|end [-0-9 ]{5,20})\n|^pyexecutorhub-ready \{.*\}\n", re.MULTILINE)
 _END = re.compile(rb" end (\d{1,3}) (-1|\d{1,6}) (\d{1,6})\n")
 
 
@@ -50,6 +51,11 @@ class End:
     def is_clean(self) -> bool:
         """Whether the agent knows as much of this end as anybody, and goes on to the next step."""
         return self.code < 128 and self.kills == 0 and self.terms == 0
+
+
+def without_frames(logged: bytes) -> bytes:
+    """What Docker's log holds of a stream, for people: without all that an agent may have written, whatever its nonces are."""
+    return _AGENTS_WORDS.sub(b"", logged)
 
 
 class FrameDecoder:

@@ -46,6 +46,8 @@ class Running(AttemptFact):
     runner_id: str
     image: str | None = None
     container_id: str | None = None
+    #: Whether its container had been made, and waited, before the execution was known.
+    was_warm: bool = False
 
     @property
     def happened_at(self) -> datetime:
