@@ -38,7 +38,7 @@ _LOOK_SECONDS = 5.0
 _READY_SECONDS = 120.0
 _HEAVY_CALL_SECONDS = 120.0
 #: Seconds in which the pool must be gone at the end. What is left ends by itself, since nobody is attached any more.
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
 #: Seconds after which something that could not be made is tried again; twice as many each time.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 600.0
 #: Kinds of containers that are remembered as not to be kept warm.

@@ -431,7 +431,8 @@ class Runner:
             await life.clean_up()
 
     async def _wind_down(self) -> None:
-        """Let what runs come to an end by itself, and let go of what does not."""
+        """Let what runs come to an end by itself, and let go of what does not. What is kept warm is removed meanwhile."""
+        self._warming.stop()
         for life in self._lives.values():
             life.do_not_start()
         await self._wait_for_lives(self._stop_at - time.monotonic())

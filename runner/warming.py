@@ -34,12 +34,20 @@ class Warming:
         self._around = around
         self._pool = pool
         self._demand = around.demand
+        self._is_over = False
+
+    def stop(self) -> None:
+        """Keep nothing warm any more."""
+        self._is_over = True
+        self._around.engine.keep_warm([])
 
     async def run(self) -> None:
-        """Keep at it, until cancelled."""
-        while True:
+        """Keep at it, until it is stopped or cancelled."""
+        while not self._is_over:
             self._demand.changed.clear()
-            self._around.engine.keep_warm(await self._wanted(self._around.catalogues.current))
+            wanted = await self._wanted(self._around.catalogues.current)
+            if not self._is_over:
+                self._around.engine.keep_warm(wanted)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._demand.changed.wait()
