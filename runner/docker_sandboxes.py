@@ -50,8 +50,8 @@ _ANSWER_SECONDS = 1.0
 #: Seconds after a sandbox could not be made before the next is tried.
 _PAUSE_SECONDS = 30.0
 _HEAVY_CALL_SECONDS = 120.0
-#: Seconds that removing them all may take at the end.
-_CLOSE_SECONDS = 3.0
+#: Seconds that is waited at the end for all to be removed; Docker goes on with what it was asked for.
+_CLOSE_SECONDS = 2.0
 _NOT_FOUND = 404
 
 
@@ -200,7 +200,7 @@ class DockerSandboxes:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await asyncio.gather(*(self._remove(sandbox) for sandbox in unused))
         except TimeoutError:
-            log.info("network sandboxes are left to the next start", action="sandboxes_left", sandboxes=len(self._all))
+            log.info("network sandboxes are left to Docker", action="sandboxes_left", sandboxes=len(self._all))
         for sandbox in self._all.values():
             await sandbox.let_go()
         self._all.clear()

@@ -47,7 +47,11 @@ async def engine(identity: Identity, python_image: str) -> AsyncIterator[DockerE
     engine = make_engine(identity, python_image)
     yield engine
     await engine.close()
-    assert sandboxes(identity) == set()
+
+    async def left() -> set[str]:
+        return sandboxes(identity)
+
+    await eventually(left, lambda found: not found, within_seconds=30)
 
 
 def make_engine(identity: Identity, image: str) -> DockerEngine:
