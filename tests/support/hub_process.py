@@ -203,7 +203,7 @@ class HubProcess:
         try:
             self.stop()
         finally:
-            left = self.containers()
+            left = self._listed()
             if left:
                 subprocess.run(["docker", "rm", "-f", *left], check=True, capture_output=True)
             if made := self._environments():
