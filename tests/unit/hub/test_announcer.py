@@ -52,6 +52,12 @@ class Bench:
 
         await eventually(look, lambda seen: seen == position, within_seconds=20)
 
+    async def until_announced(self, count: int) -> None:
+        async def look() -> list[str | None]:
+            return self.ids
+
+        await eventually(look, lambda ids: len(ids) == count, within_seconds=5)
+
     @property
     def ids(self) -> list[str | None]:
         return [announcement.message.id for announcement in self.bus.announced]
@@ -282,3 +288,26 @@ async def test_bus6_what_the_view_has_of_the_other_log_is_not_announced_again(
         await bench.fold_in(asked(TWO))
         await bench.until_position(0)
     assert bench.ids == [f"{TWO}:1:0"]
+
+
+async def test_announcements_do_not_wait_for_the_checkpoint_which_moves_for_several_of_them(bench: Bench) -> None:
+    announcer = Announcer(bench.bus, bench.view, advance_seconds=3600)
+
+    async with bench.announcing(announcer):
+        for number in range(3):
+            await bench.fold_in(asked(uid(number)))
+            announcer.wake()
+            await bench.until_announced(number + 1)
+        assert bench.bus.advances == []
+    # Whoever comes next repeats them, under the same ids.
+    async with bench.announcing():
+        await bench.until_position(2)
+    assert bench.ids == [f"{uid(number)}:1:0" for number in range(3)] * 2
+
+
+async def test_a_checkpoint_that_is_due_moves_though_nothing_more_comes(bench: Bench) -> None:
+    announcer = Announcer(bench.bus, bench.view, advance_seconds=0.05)
+    async with bench.announcing(announcer):
+        await bench.fold_in(asked(ONE))
+        announcer.wake()
+        await bench.until_position(0)
