@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import aiormq.abc
 import structlog
@@ -15,10 +16,10 @@ from aiormq.abc import DeliveredMessage
 from bus import topology
 from bus.backoff import Backoff
 from bus.errors import BusClosed, BusError, BusUnavailable
-from bus.messages import Message, Source
 from bus.rabbitmq.connection import Link, close_quietly
-from bus.rabbitmq.consumer import Consumer, ack, give_back
+from bus.rabbitmq.consumer import Consumer, give_back
 from bus.rabbitmq.declaration import declare_pool
+from bus.rabbitmq.delivery import RabbitDelivery, Settling
 from bus.rabbitmq.envelope import from_amqp, to_amqp
 from bus.rabbitmq.publisher import Publisher
 from schemas.failpoints import failpoint
@@ -86,7 +87,7 @@ class Intake:
         """How many deliveries are handed out, or wait to be, and are not settled."""
         return len(self._pushed) + self._unsettled.total()
 
-    async def take(self, free_slots: int) -> "RabbitDelivery":
+    async def take(self, free_slots: int) -> RabbitDelivery:
         """The next command."""
         backoff = Backoff()
         while not self._closed:
@@ -104,7 +105,7 @@ class Intake:
                 self._unsettled[message.channel] += 1
                 self._budget = free_slots - 1
                 self._fill_up()
-                return RabbitDelivery(self, round_, message)
+                return RabbitDelivery(message, partial(self.settle, round_, message), partial(self.bury, message))
             self._fill_up()
             backoff.reset()
             with suppress(TimeoutError):
@@ -129,9 +130,7 @@ class Intake:
             await close_quietly(left)
         self._retired.clear()
 
-    async def settle(
-        self, round_: Round, delivered: DeliveredMessage, settling: Callable[[DeliveredMessage], Awaitable[None]]
-    ) -> None:
+    async def settle(self, round_: Round, delivered: DeliveredMessage, settling: Settling) -> None:
         """Settle one delivery of a round. Where its channel is gone there is nothing to settle: the command comes again."""
         try:
             await self._finish(self._settle(round_, delivered, settling))
@@ -196,7 +195,8 @@ class Intake:
     @property
     def _may_begin(self) -> bool:
         # Not for each one that is missing: a round costs the broker more than a command.
-        return 4 * self._lack > self._budget and sum(round_.to_come > 0 for round_ in self._rounds) < MOST_ROUNDS
+        is_worth_it = not self._is_old and 4 * self._lack > self._budget
+        return is_worth_it and sum(round_.to_come > 0 for round_ in self._rounds) < MOST_ROUNDS
 
     async def _fill(self) -> None:
         try:
@@ -273,12 +273,10 @@ class Intake:
         if channel is not None:
             await close_quietly(channel)
 
-    async def _settle(
-        self, round_: Round, delivered: DeliveredMessage, settling: Callable[[DeliveredMessage], Awaitable[None]]
-    ) -> None:
+    async def _settle(self, round_: Round, delivered: DeliveredMessage, settling: Settling) -> None:
         async with self._lock:
             try:
-                if round_ in self._rounds and self._room < 1:
+                if round_ in self._rounds and (self._room < 1 or self._is_old):
                     await self._end_round(round_)
                 round_.unsettled -= 1
                 await settling(delivered)
@@ -311,50 +309,3 @@ class Intake:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, BusError):
             log.error("taking commands failed", action="intake_failed", pool=self._pool, exc_info=error)
-
-
-class RabbitDelivery:
-    """Keeps the promises of :class:`bus.ports.Delivery`. Settling it again does nothing."""
-
-    def __init__(self, intake: Intake, round_: Round, delivered: DeliveredMessage) -> None:
-        self._intake = intake
-        self._round = round_
-        self._delivered = delivered
-        self._message = from_amqp(delivered)
-        self._settled = False
-
-    @property
-    def message(self) -> Message:
-        """The command."""
-        return self._message
-
-    @property
-    def source(self) -> Source:
-        """Where it came in, as the broker says, who keeps it over a return to the queue."""
-        by_holder = self._delivered.exchange == topology.REPORTS and (self._delivered.routing_key or "").startswith(
-            topology.RETRY_KEYS
-        )
-        return Source.REPORTS if by_holder else Source.COMMANDS
-
-    async def done(self) -> None:
-        """Settle it for good."""
-        if not self._settled:
-            self._settled = True
-            await self._intake.settle(self._round, self._delivered, ack)
-
-    async def reject(self, reason: str) -> None:
-        """Move it to the dead letters. Where they can't be reached it is given back, and comes again."""
-        if self._settled:
-            return
-        try:
-            await self._intake.bury(self._delivered, reason)
-        except BusUnavailable:
-            await self.give_back()
-            raise
-        await self.done()
-
-    async def give_back(self) -> None:
-        """Let another runner have it."""
-        if not self._settled:
-            self._settled = True
-            await self._intake.settle(self._round, self._delivered, give_back)
