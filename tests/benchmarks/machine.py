@@ -43,6 +43,8 @@ async def describe(docker: aiodocker.Docker, broker: OwnBroker) -> dict[str, Any
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "libraries": {name: found for name in _LIBRARIES if (found := _version(name)) is not None},
+        # The Docker daemon has a niceness of its own: whoever runs this with another favours one side.
+        "niceness": os.nice(0),
         "commit": _commit(),
     }
 

@@ -39,6 +39,8 @@ def _head(told: Mapping[str, Any]) -> str:
         lines.append(
             "**The machine had other work before this began: the figures say little, and the absolute times nothing.**"
         )
+    if machine.get("niceness"):
+        lines.append("**Our processes were niced, and Docker's were not: the figures are too bad for us.**")
     lines += [f"**Failed: {failure}**" for failure in told["failures"]]
     return "\n".join(lines)
 

@@ -121,6 +121,8 @@ def _honesty(told: Mapping[str, Any]) -> str:
     lines += [f"FAILED   {failure}" for failure in told["failures"]]
     if told["load_average"][0] > told["machine"]["processors"]:
         lines.append("BUSY     the machine had other work before this began: the figures say little")
+    if told["machine"].get("niceness"):
+        lines.append("NICED    our processes gave way to others, Docker's did not: the figures are too bad for us")
     load = ", ".join(f"{value:g}" for value in told["load_average"])
     lines.append(
         f"{told['rounds']} rounds, {told['took_seconds']} s; load average {load} on {told['machine']['processors']} cores"
