@@ -25,6 +25,8 @@ WORKERS: dict[str, tuple[str, ...]] = {
 }
 _STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 180.0
+#: Characters of a log that are shown where a peer gave up.
+_LOG_SHOWN = 2000
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Peer:
 
     name: str
     sender: asyncio.subprocess.Process
+    #: What both have printed.
+    log: Path
 
     async def send(self, count: int) -> dict[str, list[float]]:
         """Send so many messages one by one; by kind, the milliseconds of each.
@@ -45,7 +49,7 @@ class Peer:
         self.sender.stdin.write(f"{count}\n".encode())
         await self.sender.stdin.drain()
         line = await asyncio.wait_for(self.sender.stdout.readline(), _ANSWER_SECONDS)
-        assert line, f"the sender of {self.name} ended: see its log"
+        assert line, f"the sender of {self.name} ended: {self.log.read_text(encoding='utf-8')[-_LOG_SHOWN:]}"
         told: dict[str, list[float]] = json.loads(line)
         return told
 
@@ -87,7 +91,7 @@ async def opened(name: str, url: str, folder: Path) -> AsyncIterator[Peer]:
             start_new_session=True,
         )
     try:
-        yield Peer(name, sender)
+        yield Peer(name, sender, folder / f"{name}.log")
     finally:
         for process in (sender, worker):
             await _end(process)
