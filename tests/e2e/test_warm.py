@@ -23,10 +23,9 @@ sys.exit(int(os.environ.get("PARAM_CODE", "0")))
 @pytest.fixture(params=["embedded", "rabbitmq"])
 def hub(request: pytest.FixtureRequest, make_hub: HubMaker, broker: Broker) -> HubProcess:
     """A hub that keeps two containers warm."""
-    variables = {"HUB_WARM_CONTAINERS": "2"}
     if request.param == "embedded":
-        return make_hub(**variables)
-    return make_hub(parts=("gateway", "runner"), bus_url=broker.new_vhost_url(), **variables)
+        return make_hub(HUB_WARM_CONTAINERS="2")
+    return make_hub(parts=("gateway", "runner"), bus_url=broker.new_vhost_url(), HUB_WARM_CONTAINERS="2")
 
 
 async def has_waiting(hub: HubProcess, count: int) -> list[str]:

@@ -203,7 +203,7 @@ class HubProcess:
         try:
             self.stop()
         finally:
-            left = self._listed()
+            left = [id_ for _, id_ in self._listed()]
             if left:
                 subprocess.run(["docker", "rm", "-f", *left], check=True, capture_output=True)
             if made := self._environments():
