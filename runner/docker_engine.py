@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
 from runner.docker_refusals import create_refused, lookup_failed
+from runner.docker_run import DockerRun
 from runner.docker_sandboxes import DockerSandboxes, SandboxUse
 from runner.docker_sight import DockerSight, state_of
 from runner.docker_warm import DockerWarm
-from runner.docker_warm_log import settled
+from runner.docker_warm_runs import Begun, DockerWarmRuns, Hands
 from runner.engine import (
     NEVER,
     NO_ORDER,
@@ -43,17 +44,16 @@ from runner.engine import (
     Spec,
     Tail,
 )
-from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, NeverStarted, NotAdoptable, OutOfOrder
+from runner.errors import AlreadyStarted, CannotRun, ContainerGone, EngineUnavailable, NeverStarted, OutOfOrder
 from runner.identity import Identity
 from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.start_gate import Priority, StartGate
 from runner.steps import Step
 from runner.waiting import cancel, finished, surely
-from runner.warm_frames import End
-from runner.warm_plan import WarmPlan, plan_warm
+from runner.warm_plan import plan_warm
 from runner.warm_pool import NO_POOL, PoolLimits, Warm
-from runner.warm_run import Sighting, WarmRun
+from runner.warm_run import WarmRun
 from schemas.failpoints import failpoint
 from schemas.programs import Network
 from schemas.reasons import Reason
@@ -66,8 +66,6 @@ _LOST_START_SECONDS = 60.0
 #: Seconds that Docker may take to create, start or remove a container: many at once wait for each other inside Docker.
 _HEAVY_CALL_SECONDS = 120.0
 _PING_SECONDS = 5.0
-#: Seconds in which the agent of a warm container begins what it is told, and ends where it is to.
-_AGENT_SECONDS = 10.0
 #: Seconds after which a wait asks again: the answer to a wait has been seen to get lost.
 _WAIT_SECONDS = 60.0
 #: Seconds between SIGKILL and the container being gone, at most.
@@ -81,25 +79,6 @@ _CONFLICT = 409
 _KILLED = 137
 #: Exit codes from here on say that a signal ended it.
 _FIRST_SIGNAL = 128
-
-
-@dataclass
-class _Run:
-    """What this process knows of a container that it has prepared."""
-
-    output: DockerOutput
-    #: Whether the connection broke, so that the attached stream may lack its end.
-    connection_lost: bool = False
-    stopped: bool = False
-    #: Whether Docker was asked for a start that it may still carry out.
-    start_asked: bool = False
-    #: Whether what an earlier process has started is still to be read, and that from Docker's log: all of it in one piece.
-    adopted: bool = False
-    #: Whether it has several steps, and is told at each start which one is meant.
-    takes_orders: bool = False
-    #: Where it runs in a container that was kept warm; and what it would be made by otherwise.
-    warm: WarmRun | None = None
-    spec: RunSpec | None = None
 
 
 class DockerEngine:
@@ -134,7 +113,8 @@ class DockerEngine:
         )
         #: What it keeps warm.
         self.warm = DockerWarm(self._connection, self._images, self._environments, self._gate, warm_limits)
-        self._runs: dict[str, _Run] = {}
+        self._warm_runs = DockerWarmRuns(self._connection, Hands(self._inspect, self._signal, self._ended_within))
+        self._runs: dict[str, DockerRun] = {}
         #: The daemon's version, and in which life of it that was asked.
         self._version = ""
         self._version_of: datetime | None = None
@@ -186,8 +166,7 @@ class DockerEngine:
         plan = plan_warm(spec, image) if self.warm.waiting else None
         if plan is None or (taken := await self.warm.take(spec, image)) is None:
             return None
-        run = WarmRun(plan, taken.name)
-        self._runs[spec.name] = _Run(taken.output, warm=run, spec=spec)
+        self._runs[spec.name] = DockerRun(taken.output, warm=WarmRun(plan, taken.name), spec=spec)
         return Prepared(
             taken.container_id,
             spec.actions if taken.has_python else frozenset(),
@@ -208,7 +187,7 @@ class DockerEngine:
                 # The program itself may need none.
                 spec = replace(spec, actions=frozenset(), host_actions=None)
                 container_id = await self._create(spec, create_body(spec, image, joint))
-        self._runs[spec.name] = _Run(DockerOutput(self._connection, spec.name), takes_orders=bool(spec.actions))
+        self._runs[spec.name] = DockerRun(DockerOutput(self._connection, spec.name), takes_orders=bool(spec.actions))
         return Prepared(container_id, actions)
 
     async def _create(self, spec: RunSpec, body: Mapping[str, Any]) -> str:
@@ -253,12 +232,12 @@ class DockerEngine:
             if error.status != _NOT_FOUND:
                 raise EngineUnavailable(f"container {spec.name} can't be removed: {error.message}") from error
 
-    async def _remove_never_begun(self, name: str, plan: WarmPlan | None = None) -> None:
+    async def _remove_never_begun(self, name: str) -> None:
         """Remove a warm container in which nothing has begun."""
         if (run := self._runs.get(name)) is not None:
             await run.output.close()  # so that nothing ever will
         try:
-            sight = await self._settled(name, plan)
+            sight = await self._warm_runs.settled(name)
         except ContainerGone:
             return
         if sight.has_begun:
@@ -268,7 +247,7 @@ class DockerEngine:
     def take_over(self, name: str) -> None:
         """Take over a container that was made by somebody else and not started yet; it is started by :meth:`start`."""
         self._events.begin()
-        self._runs.setdefault(name, _Run(DockerOutput(self._connection, name)))
+        self._runs.setdefault(name, DockerRun(DockerOutput(self._connection, name)))
 
     async def start(self, name: str, step: Step = Step.PROGRAM, *, exit_code: int = 0) -> None:
         """See :meth:`runner.engine.Engine.start`."""
@@ -288,60 +267,25 @@ class DockerEngine:
             if run.takes_orders or not await self._was_started_after_all(name, run):
                 raise
 
-    async def _start_warm(self, name: str, run: _Run, warm: WarmRun, step: Step, exit_code: int) -> None:
+    async def _start_warm(self, name: str, run: DockerRun, warm: WarmRun, step: Step, exit_code: int) -> None:
         told = warm.plan.line(step, exit_code)
         if told is None:
             raise CannotRun(Reason.INTERNAL, f"The agent in container {name} can't be told to run {step.value}")
         run.stopped = run.start_asked = False
-        warm.order(step)
-        if warm.is_listening:
-            if await self._has_begun(run, warm, step, told):
-                return
-            # The agent is gone, or the connection is; or it does not listen, because a program has forged its own end.
-            warm.is_listening = False
-            await run.output.close()
-            sight = await self._settled(name, warm.plan, step)
-            if sight.has_begun and sight.last in (None, step):
-                run.connection_lost = True
-                return
-            if not sight.has_begun and run.spec is not None:
-                log.warning("warm container did not begin, starting cold", action="warm_missed", container=name)
-                await self.destroy(name)
-                await self._prepare_cold(
-                    run.spec, await self._environments.ensure(run.spec, await self._images.ensure(run.spec.image), NOBODY)
-                )
-                await self.start(name, step, exit_code=exit_code)
-                return
-        # As a container with several steps that is no warm one: it is started once more, and goes on with what it has.
-        if not await self._ended_within(name, _AGENT_SECONDS):
-            await self._signal(name, "SIGKILL")
-            await self._ended_within(name, _KILL_SECONDS)
-        run.connection_lost = run.adopted
-        await self._attach_and_start(name, run, told)
-        warm.is_listening = not run.adopted
+        begun = await self._warm_runs.begin(name, run, warm, step, told)
+        if begun is Begun.NEVER and run.spec is not None:
+            log.warning("warm container did not begin, starting cold", action="warm_missed", container=name)
+            await self.destroy(name)
+            image = await self._images.ensure(run.spec.image)
+            await self._prepare_cold(run.spec, await self._environments.ensure(run.spec, image, NOBODY))
+            await self.start(name, step, exit_code=exit_code)
+        elif begun is not Begun.YES:
+            # As a container with several steps that is no warm one: it goes on with what it has.
+            run.connection_lost = run.adopted
+            await self._attach_and_start(name, run, told)
+            warm.is_listening = not run.adopted
 
-    async def _has_begun(self, run: _Run, warm: WarmRun, step: Step, told: bytes) -> bool:
-        """Whether the agent has begun what it was told."""
-        try:
-            async with asyncio.timeout(_AGENT_SECONDS):
-                await run.output.tell(told)
-                failpoint("docker.told")
-                async with aclosing(run.output.live()) as frames:
-                    async for frame in frames:
-                        warm.feed(frame)
-                        if warm.begun is step:
-                            failpoint("docker.begun")
-                            return True
-        except (EngineUnavailable, TimeoutError):
-            pass
-        return False
-
-    async def _settled(self, name: str, plan: WarmPlan | None, step: Step | None = None) -> Sighting:
-        return await settled(
-            self._connection, name, self._inspect, lambda name: self._signal(name, "SIGKILL"), plan=plan, step=step
-        )
-
-    async def _attach_and_start(self, name: str, run: _Run, told: bytes | None) -> None:
+    async def _attach_and_start(self, name: str, run: DockerRun, told: bytes | None) -> None:
         try:
             await run.output.attach(with_stdin=told is not None)
             failpoint("docker.attached")
@@ -373,7 +317,7 @@ class DockerEngine:
                 raise
             await docker.containers.container(name).start()
 
-    async def _was_started_after_all(self, name: str, run: _Run) -> bool:
+    async def _was_started_after_all(self, name: str, run: DockerRun) -> bool:
         """What became of a start that was cut off. It is asked for again only where it never was."""
         backoff = Backoff()
         give_up_at = time.monotonic() + _LOST_START_SECONDS
@@ -405,9 +349,12 @@ class DockerEngine:
         if (earlier := self._runs.pop(name, None)) is not None:
             await earlier.output.close()
             self._is_gone(earlier)
-        warm = await self._adopt_warm(name, plan) if labels.WARM in (config["Labels"] or {}) else None
+        warm = None
+        if labels.WARM in (config["Labels"] or {}) and (warm := await self._warm_runs.take_up(name, plan)) is None:
+            await self.destroy(name)
+            raise NeverStarted(f"nothing had begun in container {name}")
         # All of it is in Docker's log, and nothing of it on a connection of ours.
-        self._runs[name] = _Run(
+        self._runs[name] = DockerRun(
             DockerOutput(self._connection, name),
             connection_lost=True,
             adopted=True,
@@ -416,45 +363,15 @@ class DockerEngine:
         )
         failpoint("docker.adopted")
 
-    async def _adopt_warm(self, name: str, plan: str | None) -> WarmRun:
-        try:
-            known = WarmPlan.model_validate_json(plan or "")
-        except ValueError as error:
-            raise NotAdoptable(f"it is not known what container {name} was told") from error
-        sight = await self._settled(name, known)
-        if not sight.has_begun:
-            await self.destroy(name)
-            raise NeverStarted(f"container {name} had not begun")
-        warm = WarmRun(known, "", is_listening=False, from_the_start=sight.is_whole, has_begun=True)
-        warm.begun = warm.current = sight.last
-        return warm
-
     async def output(self, name: str) -> AsyncGenerator[Frame, None]:
         """See :meth:`runner.engine.Engine.output`."""
         run = self._prepared(name)
-        async with aclosing(self._written(name, run) if run.warm is None else self._unwrapped(name, run, run.warm)) as frames:
+        written = self._written(name, run)
+        async with aclosing(written if run.warm is None else self._warm_runs.unwrapped(run, run.warm, written)) as frames:
             async for frame in frames:
                 yield frame
 
-    async def _unwrapped(self, name: str, run: _Run, warm: WarmRun) -> AsyncGenerator[Frame, None]:
-        """What the program writes, without what its agent does."""
-        for frame in warm.hand_out():
-            yield frame
-        if warm.end is not None:
-            return
-        async with aclosing(self._written(name, run)) as written:
-            async for frame in written:
-                has_ended = warm.feed(frame)
-                for piece in warm.hand_out():
-                    yield piece
-                if has_ended:
-                    run.adopted = False
-                    return
-        warm.lose()
-        for frame in warm.hand_out():
-            yield frame
-
-    async def _written(self, name: str, run: _Run) -> AsyncGenerator[Frame, None]:
+    async def _written(self, name: str, run: DockerRun) -> AsyncGenerator[Frame, None]:
         """What the container writes."""
         if not run.adopted:
             async with aclosing(run.output.live()) as frames:
@@ -490,7 +407,7 @@ class DockerEngine:
     async def wait(self, name: str) -> Exit:
         """See :meth:`runner.engine.Engine.wait`."""
         if (run := self._runs.get(name)) is not None and run.warm is not None:
-            end = await self._end_of(name, run, run.warm)
+            end = await self._warm_runs.end_of(name, run, run.warm)
             if end is not None:
                 failpoint("docker.warm_ended")
                 return Exit(end.code)
@@ -544,30 +461,6 @@ class DockerEngine:
     def _was_stopped(self, name: str) -> bool:
         run = self._runs.get(name)
         return run is not None and run.stopped
-
-    async def _end_of(self, name: str, run: _Run, warm: WarmRun) -> End | None:
-        """How the step ended, where its agent knows all of that; ``None`` where the container ends too: Docker knows more."""
-        while not warm.told.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_WAIT_SECONDS):
-                    await warm.told.wait()
-                    break
-            with suppress(EngineUnavailable):
-                # Whoever reads its output may be slow, and the connection may be lost without a word.
-                if state_of((await self._inspect(name))["State"]["Status"]) is not ContainerState.RUNNING:
-                    run.connection_lost = True
-                    warm.is_listening = False
-                    return None
-        if warm.end is not None and warm.end.is_clean:
-            return warm.end
-        warm.is_listening = False
-        if warm.end is None:
-            return None
-        with suppress(EngineUnavailable):
-            # The agent ends with this. Where it does not, a program has forged that.
-            if not await self._ended_within(name, _AGENT_SECONDS):
-                await self._signal(name, "SIGKILL")
-        return None
 
     async def _wait(self, name: str) -> dict[str, Any]:
         """What Docker knows of it once it does not run."""
@@ -655,7 +548,7 @@ class DockerEngine:
         # Only now that nothing of it is there any more.
         await self._sandboxes.give_back(name)
 
-    def _is_gone(self, run: _Run) -> None:
+    def _is_gone(self, run: DockerRun) -> None:
         if run.warm is not None:
             self.warm.used(run.warm.first_name)
 
@@ -701,7 +594,7 @@ class DockerEngine:
     async def _warm_has_begun(self, name: str) -> bool:
         if (run := self._runs.get(name)) is not None and run.warm is not None:
             return run.warm.has_begun
-        return (await self._settled(name, None)).has_begun
+        return (await self._warm_runs.settled(name)).has_begun
 
     async def belongings(self) -> list[Belonging]:
         """See :meth:`runner.engine.Engine.belongings`. Those of Compose projects are among them."""
@@ -743,7 +636,7 @@ class DockerEngine:
         except DockerError as error:
             raise lookup_failed(error, name) from error
 
-    def _prepared(self, name: str) -> _Run:
+    def _prepared(self, name: str) -> DockerRun:
         try:
             return self._runs[name]
         except KeyError:

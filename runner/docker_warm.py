@@ -38,7 +38,7 @@ _LOOK_SECONDS = 5.0
 _READY_SECONDS = 120.0
 _HEAVY_CALL_SECONDS = 120.0
 #: Seconds in which the pool must be gone at the end. What is left ends by itself, since nobody is attached any more.
-_CLOSE_SECONDS = 2.0
+_CLOSE_SECONDS = 4.0
 #: Seconds after which something that could not be made is tried again; twice as many each time.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 600.0
 #: Kinds of containers that are remembered as not to be kept warm.
@@ -137,7 +137,7 @@ class DockerWarm:
         Raises:
             EngineUnavailable: Docker is away.
         """
-        ready = self._ready.get(key_of(body_of(spec, image), image))
+        ready = self._ready.get(key_of(spec, body_of(spec, image), image))
         while ready:
             taken = ready.pop(0)
             if taken.output.has_ended:
@@ -208,15 +208,20 @@ class DockerWarm:
         wanted: list[tuple[str, int]] = []
         kinds: dict[str, _Kind] = {}
         for warm in self._wanted:
+            if len(wanted) >= self._limits.containers:
+                break  # there is no room for more kinds
             kind = await self._kind(warm.spec)
             if kind is None:
                 continue
-            key = key_of(kind.body, kind.image)
+            key = key_of(kind.spec, kind.body, kind.image)
             if key not in self._unfit:
                 kinds[key] = kind
                 wanted.append((key, warm.count))
         self._kinds = kinds
         keys = {*self._ready, *self._making, *kinds}
+        for known in (self._bytes, self._pauses):
+            for key in known.keys() - keys:
+                del known[key]
         kept = {
             key: Kept(len(self._ready.get(key, ())), self._making[key], self._bytes.get(key, UNKNOWN_BYTES)) for key in keys
         }

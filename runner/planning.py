@@ -1,9 +1,10 @@
 """From a claimed command to what is run: the program that it names, its files, and the one specification made of them."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
-from runner.actions import find_actions, read_action_requirements
+from runner.actions import FOLDER, find_actions, read_action_requirements
 from runner.claimed import Claimed
 from runner.compose_files import locate
 from runner.compose_spec import ComposeSpec, plan_compose
@@ -72,7 +73,8 @@ async def plan_container(claimed: Claimed, catalogue: Catalogue, program: Progra
         CannotRun: something is missing there, or can't be used.
     """
     files, actions, actions_require = await asyncio.to_thread(_look, program, catalogue.project_dir, around.out_of_bounds)
-    return plan(
+    mounted = [files.folder, *([catalogue.project_dir / FOLDER] if actions else []), *filter(None, [around.ca_bundle])]
+    spec = plan(
         program,
         catalogue.settings,
         files,
@@ -86,6 +88,20 @@ async def plan_container(claimed: Claimed, catalogue: Catalogue, program: Progra
         actions_require=actions_require,
         ca_bundle=around.ca_bundle,
     )
+    return replace(spec, mounted=await asyncio.to_thread(_identities, mounted))
+
+
+def _identities(paths: list[Path]) -> tuple[str, ...]:
+    """What tells a folder or a file from one that is put in its place. As long as it is mounted, no other is told like it."""
+    found = []
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError:  # gone meanwhile: Docker will say so
+            found.append("")
+        else:
+            found.append(f"{status.st_dev}:{status.st_ino}")
+    return tuple(found)
 
 
 def _look(

@@ -58,6 +58,8 @@ class RunSpec:
     preload: tuple[str, ...] = ()
     #: The program's folder as the engine's host sees it.
     host_folder: str
+    #: Which folders and files those paths lead to now: one that was put in the place of another is another.
+    mounted: tuple[str, ...] = ()
     #: What is to be installed into the image before the program runs in it; ``None`` for nothing.
     requirements: Requirements | None = None
     #: The folder ``actions/`` as the engine's host sees it, and which actions there are in it.

@@ -78,7 +78,7 @@ def body_of(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
     return warm_body(spec, image, python_command(spec.preload) if is_preloaded(spec) else shell_command())
 
 
-def key_of(body: Mapping[str, Any], image: ImageCommand) -> str:
+def key_of(spec: RunSpec, body: Mapping[str, Any], image: ImageCommand) -> str:
     """What tells warm containers apart: two of one key are the same in all that a program could notice."""
-    said = json.dumps([body, image.image_id], sort_keys=True)
+    said = json.dumps([body, image.image_id, spec.mounted], sort_keys=True)
     return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()

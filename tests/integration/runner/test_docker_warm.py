@@ -473,3 +473,16 @@ async def test_busyboxs_shell_does_as_well(engine: DockerEngine, spec: MakeSpec,
     killed = replace(spec(image=image), env={"PARAM_A": "x"})
     prepared, exit_, _ = await run(engine, killed)
     assert (prepared.was_warm, exit_) == (True, Exit(137))
+
+
+@COLD_AND_WARM
+async def test_a_folder_that_was_put_in_the_place_of_another_is_the_one_that_runs(hub: MakeHub) -> None:
+    around = hub("print('old')")
+    folder = around.catalogues.current.project_dir / "example"
+    async with around.runner():
+        assert (await around.ended(await around.submit())).stdout.content == "old\n"
+        folder.rename(folder.with_name("before"))
+        folder.mkdir()
+        (folder / "main.py").write_text("print('new')")
+        for _ in range(3):
+            assert (await around.ended(await around.submit())).stdout.content == "new\n"

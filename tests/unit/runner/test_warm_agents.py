@@ -195,9 +195,9 @@ def test_after_an_end_by_a_signal_the_agent_ends_with_that(agent: Agent, tmp_pat
 
 def test_sigterm_is_handed_on_and_the_programs_own_answer_to_it_is_told(agent: Agent, tmp_path: Path) -> None:
     text = """
-    import signal, sys, time
+    import os, signal, sys, time
     def terminate(*_):
-        print("told to end", flush=True)
+        os.write(1, b"told to end\\n")  # the one before may still be being printed
         sys.exit(9)
     signal.signal(signal.SIGTERM, terminate)
     print("here", flush=True)
@@ -210,7 +210,9 @@ def test_sigterm_is_handed_on_and_the_programs_own_answer_to_it_is_told(agent: A
         process.stdin.flush()
         seen = b""
         while b"here\n" not in seen:
-            seen += os.read(process.stdout.fileno(), 4096)
+            piece = os.read(process.stdout.fileno(), 4096)
+            assert piece, seen
+            seen += piece
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     said = Said.of(seen + out, err, process.returncode)

@@ -37,7 +37,7 @@ SPEC = RunSpec(
 
 
 def key(spec: RunSpec, image: ImageCommand = IMAGE) -> str:
-    return key_of(body_of(spec, image), image)
+    return key_of(spec, body_of(spec, image), image)
 
 
 def test_m13_a_warm_container_is_held_as_a_cold_one_is_and_knows_nothing_of_an_execution() -> None:
@@ -59,6 +59,7 @@ def test_m13_a_warm_container_is_held_as_a_cold_one_is_and_knows_nothing_of_an_e
         {"network": Network.NONE},
         {"user": "1000:1000"},
         {"host_folder": "/elsewhere"},
+        {"mounted": ("1:2",)},
         {"host_actions": "/srv/hub/actions"},
         {"host_ca_bundle": "/etc/ca.crt"},
         {"file_env": {}},

@@ -1,0 +1,162 @@
+"""Attempts in warm containers on Docker: told what to run, watched by what their agents say, taken up after a crash."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from runner.docker_connection import DockerConnection
+from runner.docker_run import DockerRun
+from runner.docker_sight import state_of
+from runner.docker_warm_log import settled
+from runner.engine import ContainerState, Frame
+from runner.errors import EngineUnavailable, NotAdoptable
+from runner.steps import Step
+from runner.warm_frames import End
+from runner.warm_plan import WarmPlan
+from runner.warm_run import Sighting, WarmRun
+from schemas.failpoints import failpoint
+
+#: Seconds in which an agent begins what it is told, and ends where it is to.
+_AGENT_SECONDS = 10.0
+#: Seconds after which a wait for a frame looks whether the container still runs.
+_LOOK_SECONDS = 60.0
+_KILL_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What can be done with any container by its name: see the engine's methods of these names."""
+
+    inspect: Callable[[str], Awaitable[dict[str, Any]]]
+    signal: Callable[[str, str], Awaitable[bool]]
+    ended_within: Callable[[str, float], Awaitable[bool]]
+
+
+class Begun(Enum):
+    """What became of a step that an agent was told to begin."""
+
+    YES = auto()
+    #: Nothing has ever begun in the container, which has ended.
+    NEVER = auto()
+    #: The container has ended after an earlier step: started once more, it goes on with this one.
+    TO_BE_RESTARTED = auto()
+
+
+class DockerWarmRuns:
+    """What is done with warm containers that have a job."""
+
+    def __init__(self, connection: DockerConnection, hands: Hands) -> None:
+        self._connection = connection
+        self._hands = hands
+
+    async def begin(self, name: str, run: DockerRun, warm: WarmRun, step: Step, told: bytes) -> Begun:
+        """Have the agent begin a step.
+
+        Raises:
+            ContainerGone: there is no such container.
+            EngineUnavailable: it may have begun.
+        """
+        warm.order(step)
+        if warm.is_listening:
+            if await self._has_begun(run, warm, step, told):
+                return Begun.YES
+            # The agent is gone, or the connection is; or it does not listen, because a program has forged its own end.
+            warm.is_listening = False
+            await run.output.close()
+            sight = await self.settled(name, warm.plan, step)
+            if sight.has_begun and sight.last in (None, step):
+                run.connection_lost = True
+                return Begun.YES
+            if not sight.has_begun:
+                return Begun.NEVER
+        if not await self._hands.ended_within(name, _AGENT_SECONDS):
+            await self._hands.signal(name, "SIGKILL")
+            await self._hands.ended_within(name, _KILL_SECONDS)
+        return Begun.TO_BE_RESTARTED
+
+    async def _has_begun(self, run: DockerRun, warm: WarmRun, step: Step, told: bytes) -> bool:
+        try:
+            async with asyncio.timeout(_AGENT_SECONDS):
+                await run.output.tell(told)
+                failpoint("docker.told")
+                async with aclosing(run.output.live()) as frames:
+                    async for frame in frames:
+                        warm.feed(frame)
+                        if warm.begun is step:
+                            failpoint("docker.begun")
+                            return True
+        except (EngineUnavailable, TimeoutError):
+            pass
+        return False
+
+    async def take_up(self, name: str, plan: str | None) -> WarmRun | None:
+        """What an earlier process has begun in a container; ``None`` where that is nothing, and never will be anything.
+
+        Raises:
+            NotAdoptable: it is not known what the agent was told.
+            ContainerGone: there is no such container.
+            EngineUnavailable: not known.
+        """
+        try:
+            known = WarmPlan.model_validate_json(plan or "")
+        except ValueError as error:
+            raise NotAdoptable(f"it is not known what container {name} was told") from error
+        sight = await self.settled(name, known)
+        if not sight.has_begun:
+            return None
+        warm = WarmRun(known, "", is_listening=False, from_the_start=sight.is_whole, has_begun=True)
+        warm.begun = warm.current = sight.last
+        return warm
+
+    async def settled(self, name: str, plan: WarmPlan | None = None, step: Step | None = None) -> Sighting:
+        """See :func:`runner.docker_warm_log.settled`."""
+        hands = self._hands
+        return await settled(
+            self._connection, name, hands.inspect, lambda name: hands.signal(name, "SIGKILL"), plan=plan, step=step
+        )
+
+    async def unwrapped(
+        self, run: DockerRun, warm: WarmRun, written: AsyncGenerator[Frame, None]
+    ) -> AsyncGenerator[Frame, None]:
+        """What the program writes, of all that the container does."""
+        for frame in warm.hand_out():
+            yield frame
+        if warm.end is not None:
+            return
+        async with aclosing(written):
+            async for frame in written:
+                has_ended = warm.feed(frame)
+                for piece in warm.hand_out():
+                    yield piece
+                if has_ended:
+                    run.adopted = False
+                    return
+        warm.lose()
+        for frame in warm.hand_out():
+            yield frame
+
+    async def end_of(self, name: str, run: DockerRun, warm: WarmRun) -> End | None:
+        """How the step ended, where its agent knows all of that; ``None`` where the container ends too: Docker knows more."""
+        while not warm.told.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await warm.told.wait()
+                    break
+            with suppress(EngineUnavailable):
+                # Whoever reads its output may be slow, and the connection may be lost without a word.
+                if state_of((await self._hands.inspect(name))["State"]["Status"]) is not ContainerState.RUNNING:
+                    run.connection_lost = True
+                    warm.is_listening = False
+                    return None
+        if warm.end is not None and warm.end.is_clean:
+            return warm.end
+        warm.is_listening = False
+        if warm.end is not None:
+            with suppress(EngineUnavailable):
+                # The agent ends with this. Where it does not, a program has forged that.
+                if not await self._hands.ended_within(name, _AGENT_SECONDS):
+                    await self._hands.signal(name, "SIGKILL")
+        return None
