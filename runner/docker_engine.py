@@ -159,8 +159,25 @@ class DockerEngine:
                 Reason.UNSUPPORTED, f"Program '{spec.program_id}' is run by a Compose file, which Docker alone can't do"
             )
         self._events.begin()
-        image = await self._environments.ensure(spec, await self._images.ensure(spec.image, listener), listener)
-        return await self._prepare_warm(spec, image) or await self._prepare_cold(spec, image)
+        expected = self.warm.expected_image(spec)
+        prepared: Prepared | None = None
+        if expected is None:
+            image = await self._image_for(spec, listener)
+        else:
+            # Both at once, as each takes Docker a moment; the image has hardly ever changed since it was looked at.
+            looking = asyncio.create_task(self._image_for(spec, listener), name=f"look for {spec.image}")
+            try:
+                prepared = await self._prepare_warm(spec, expected)
+                image = await looking
+            finally:
+                await cancel(looking)
+            if prepared is not None and image != expected:
+                await self.destroy(spec.name)
+                prepared = None
+        return prepared or await self._prepare_warm(spec, image) or await self._prepare_cold(spec, image)
+
+    async def _image_for(self, spec: RunSpec, listener: Listener) -> ImageCommand:
+        return await self._environments.ensure(spec, await self._images.ensure(spec.image, listener), listener)
 
     async def _prepare_warm(self, spec: RunSpec, image: ImageCommand) -> Prepared | None:
         plan = plan_warm(spec, image) if self.warm.waiting else None
@@ -276,8 +293,7 @@ class DockerEngine:
         if begun is Begun.NEVER and run.spec is not None:
             log.warning("warm container did not begin, starting cold", action="warm_missed", container=name)
             await self.destroy(name)
-            image = await self._images.ensure(run.spec.image)
-            await self._prepare_cold(run.spec, await self._environments.ensure(run.spec, image, NOBODY))
+            await self._prepare_cold(run.spec, await self._image_for(run.spec, NOBODY))
             await self.start(name, step, exit_code=exit_code)
         elif begun is not Begun.YES:
             # As a container with several steps that is no warm one: it goes on with what it has.

@@ -131,6 +131,13 @@ class DockerWarm:
         if self._keeper is None and wanted:
             self._keeper = asyncio.create_task(self._keep(), name="keep containers warm")
 
+    def expected_image(self, spec: RunSpec) -> ImageCommand | None:
+        """The image to run this attempt in, as it was when that was looked at last; ``None`` where nothing waits for it."""
+        for key, kind in self._kinds.items():
+            if self._ready.get(key) and (kind.spec.image, kind.spec.requirements) == (spec.image, spec.requirements):
+                return kind.image
+        return None
+
     async def take(self, spec: RunSpec, image: ImageCommand) -> WarmContainer | None:
         """A container for this very attempt, which has its name from now on; ``None`` where none waits for one like it.
 
