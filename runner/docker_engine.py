@@ -412,6 +412,7 @@ class DockerEngine:
             except EngineUnavailable as error:
                 run.connection_lost = True
                 log.warning("output interrupted", action="output_interrupted", container=name, error=str(error))
+                await self._daemon.note_absence()
                 await backoff.pause()
             except ContainerGone:
                 return  # wait() reports it

@@ -13,6 +13,7 @@ import pytest
 from runner.docker_daemon import DockerDaemon
 from runner.docker_engine import DockerEngine
 from runner.identity import Identity
+from runner.warm_pool import PoolLimits
 from schemas.events import Ended
 from schemas.output import StreamName
 from schemas.reasons import Category, Reason
@@ -75,6 +76,18 @@ class Around(Hub):
         """Where its files lie."""
         return self.catalogues.current.project_dir / program
 
+    async def submit(self, program: str = "example", /, **parameters: Any) -> str:
+        """Publish a command, as soon as a container waits for it where one is wanted."""
+        assert isinstance(self.engine, DockerEngine)
+        pool = self.engine.warm
+
+        async def is_ready() -> bool:
+            asks_for_none = not any(each.warm for each in self.catalogues.current)
+            return asks_for_none or pool.lacking == 0
+
+        await eventually(is_ready, within_seconds=60)
+        return await super().submit(program, **parameters)
+
     async def begun(self, *execution_ids: str) -> None:
         """Until these have written something."""
 
@@ -92,19 +105,29 @@ class Around(Hub):
 async def around(
     tmp_path: Path, own_engine: OwnEngine, python_image: str, request: pytest.FixtureRequest
 ) -> AsyncIterator[Around]:
-    programs = [make_program(name) for name in PROGRAMS]
+    is_warm = getattr(request, "param", "cold") == "warm"
+    programs = [make_program(name, warm=3 if is_warm else 0) for name in PROGRAMS]
     settings: dict[str, Any] = {"docker_image": python_image, "max_concurrent_executions": 10, "memory_limit": "64m"}
     made = make_hub(tmp_path, *programs, **settings)
     identity = Identity("own-engine", f"r{abs(hash(request.node.nodeid)):x}")
-    engine = DockerEngine(identity=identity, socket_path=str(own_engine.socket))
+    engine = DockerEngine(identity=identity, socket_path=str(own_engine.socket), warm_limits=PoolLimits(12, 1024**3))
     around = Around(made.state_dir, made.catalogues, engine=engine, identity=identity)
     for name, source in PROGRAMS.items():
         (around.folder(name) / "main.py").write_text(textwrap.dedent(source))
     yield around
     await engine.close()
     await in_thread(own_engine.start_if_down)
-    if left := own_engine.docker("ps", "--all", "--quiet").split():
-        own_engine.docker("rm", "--force", *left)
+
+    async def left() -> list[str]:
+        names = own_engine.docker("ps", "--all", "--quiet").split()
+        for name in names:  # of which Docker may be removing some already
+            own_engine.docker("rm", "--force", name, check=False)
+        return names
+
+    await eventually(left, lambda names: names == [], within_seconds=30)
+
+
+COLD_AND_WARM = pytest.mark.parametrize("around", ["cold", "warm"], indirect=True)
 
 
 async def in_thread(work: Any, *arguments: Any) -> None:
@@ -117,6 +140,7 @@ async def restarted(engine: OwnEngine, *, live_restore: bool) -> None:
     await asyncio.to_thread(engine.start, live_restore=live_restore)
 
 
+@COLD_AND_WARM
 async def test_fault13_with_live_restore_no_program_notices_and_no_line_is_lost(own_engine: OwnEngine, around: Around) -> None:
     await restarted(own_engine, live_restore=True)
     async with around.runner() as runner:
@@ -152,6 +176,7 @@ async def test_fault13_with_live_restore_no_program_notices_and_no_line_is_lost(
         assert (late.status, late.reason, late.exit_code) == (Status.FAILED, Reason.EXIT_CODE, 255)
 
 
+@COLD_AND_WARM
 @pytest.mark.parametrize("signal", ["TERM", "KILL"])
 async def test_fault14_t11_without_live_restore_what_the_daemon_ended_has_failed_for_that_reason(
     own_engine: OwnEngine, around: Around, signal: Signal
