@@ -1,12 +1,16 @@
 """Attempts in warm containers on Docker: told what to run, watched by what their agents say, taken up after a crash."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
+import structlog
+
+from bus.backoff import Backoff
 from runner.docker_connection import DockerConnection
 from runner.docker_run import DockerRun
 from runner.docker_sight import state_of
@@ -19,8 +23,12 @@ from runner.warm_plan import WarmPlan
 from runner.warm_run import Sighting, WarmRun
 from schemas.failpoints import failpoint
 
+log = structlog.get_logger()
+
 #: Seconds in which an agent begins what it is told, and ends where it is to.
 _AGENT_SECONDS = 10.0
+#: Seconds in which a daemon that went away as a step was to begin must be back, for the program not to be given up.
+_LOST_START_SECONDS = 60.0
 #: Seconds after which a wait for a frame looks whether the container still runs.
 _LOOK_SECONDS = 60.0
 _KILL_SECONDS = 10.0
@@ -66,7 +74,7 @@ class DockerWarmRuns:
             # The agent is gone, or the connection is; or it does not listen, because a program has forged its own end.
             warm.is_listening = False
             await run.output.close()
-            sight = await self.settled(name, warm.plan, step)
+            sight = await self._settled_patiently(name, warm.plan, step)
             if sight.has_begun and sight.last in (None, step):
                 run.connection_lost = True
                 return Begun.YES
@@ -76,6 +84,19 @@ class DockerWarmRuns:
             await self._hands.signal(name, "SIGKILL")
             await self._hands.ended_within(name, _KILL_SECONDS)
         return Begun.TO_BE_RESTARTED
+
+    async def _settled_patiently(self, name: str, plan: WarmPlan, step: Step) -> Sighting:
+        """The same as :meth:`settled`, also where Docker is away for a while."""
+        backoff = Backoff()
+        give_up_at = time.monotonic() + _LOST_START_SECONDS
+        while True:
+            try:
+                return await self.settled(name, plan, step)
+            except EngineUnavailable as error:
+                if time.monotonic() > give_up_at:
+                    raise
+                log.warning("not known whether a program was started", action="engine_lost", container=name, error=str(error))
+                await backoff.pause()
 
     async def _has_begun(self, run: DockerRun, warm: WarmRun, step: Step, told: bytes) -> bool:
         try:

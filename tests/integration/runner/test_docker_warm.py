@@ -393,7 +393,7 @@ async def test_a_broken_connection_is_no_end_and_costs_no_byte_of_a_warm_program
             assert prepared.was_warm
             if when == "waits":
                 proxy.cut()
-                proxy.mend()
+                asyncio.get_running_loop().call_later(2.0, proxy.mend)
             await engine.start(attempt.name)
             if when == "runs":
                 ending = asyncio.create_task(ended(engine, attempt.name))

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner import labels
+from runner.belongings import owner_of
 from runner.engine import Frame
 from runner.steps import Step
-from runner.warm_frames import Begin, End, FrameDecoder, nonces_of
+from runner.warm_frames import Begin, End, FrameDecoder, nonces_of, without_frames
 from runner.warm_plan import WarmPlan
 from runner.warm_run import Sighting, WarmRun
 from schemas.output import StreamName
@@ -171,3 +173,16 @@ def test_t9_a_log_that_has_lost_its_beginning_is_not_whole() -> None:
     flood = Sighting(PLAN)
     flood.feed(Frame(StreamName.STDERR, b"x" * 1024**2))
     assert (flood.is_whole, flood.has_begun) == (False, True)
+
+
+def test_c2_people_see_of_a_warm_containers_log_what_its_program_wrote() -> None:
+    written = READY + begin() + b"one\ntwo" + end(code=3)
+    assert without_frames(written) == b"one\ntwo"
+    mine = b"pyexecutorhub-ready or not\n\x1e begin\n"
+    assert without_frames(mine) == mine
+
+
+def test_m45_a_warm_container_is_owned_by_the_execution_that_it_is_named_for() -> None:
+    said = {labels.WARM: "true"}
+    assert owner_of(said, "warm-0123") is None
+    assert owner_of(said, "01a20afb") == "01a20afb"
