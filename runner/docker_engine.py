@@ -1,36 +1,36 @@
 """The engine that is Docker, over its API. See runner.engine for the contract."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
-from aiodocker import Docker
 from aiodocker.exceptions import DockerError
 
-from bus.backoff import Backoff
 from runner import labels
 from runner.belongings import Belonging
 from runner.container_config import ImageCommand, create_body, order
 from runner.docker_belongings import DockerBelongings
 from runner.docker_connection import DockerConnection
 from runner.docker_daemon import DockerDaemon
+from runner.docker_ends import DockerEnds
 from runner.docker_environments import DockerEnvironments
-from runner.docker_events import DockerEvents, was_told
+from runner.docker_events import DockerEvents
 from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
-from runner.docker_refusals import create_refused, lookup_failed
+from runner.docker_reading import written
+from runner.docker_refusals import create_refused
 from runner.docker_run import DockerRun
 from runner.docker_sandboxes import DockerSandboxes, SandboxUse
 from runner.docker_sight import DockerSight, state_of
+from runner.docker_starts import DockerStarts
+from runner.docker_version import DockerVersion
 from runner.docker_warm import DockerWarm
-from runner.docker_warm_runs import Begun, DockerWarmRuns, Hands
+from runner.docker_warm_runs import Begun, DockerWarmRuns
 from runner.engine import (
     NEVER,
     NO_ORDER,
@@ -113,33 +113,15 @@ class DockerEngine:
         )
         #: What it keeps warm.
         self.warm = DockerWarm(self._connection, self._images, self._environments, self._gate, warm_limits)
-        self._warm_runs = DockerWarmRuns(self._connection, Hands(self._inspect, self._signal, self._ended_within))
         self._runs: dict[str, DockerRun] = {}
-        #: The daemon's version, and in which life of it that was asked.
-        self._version = ""
-        self._version_of: datetime | None = None
+        self._version = DockerVersion(self._connection, self._daemon)
+        self._ends = DockerEnds(self._connection, self._daemon, self._events, self._runs)
+        self._starts = DockerStarts(self._connection, self._daemon, self._events, self._sandboxes, self._gate, self._ends)
+        self._warm_runs = DockerWarmRuns(self._connection, self._ends)
 
     async def ping(self) -> str:
         """See :meth:`runner.engine.Engine.ping`."""
-        life = self._daemon.life
-        # Docker runs other programs to find out their versions: that takes longer than all else here.
-        version = self._version if life is not None and life == self._version_of else await self._ask_for_version()
-        # One that is being stopped answers as ever on connections that it has.
-        await self._daemon.see()
-        if life != self._daemon.life:
-            version = await self._ask_for_version()
-        self._version, self._version_of = version, self._daemon.life
-        return f"Docker {version}"
-
-    async def _ask_for_version(self) -> str:
-        try:
-            async with self._connection.call("pinging", _PING_SECONDS) as docker:
-                return str((await docker.version())["Version"])
-        except DockerError as error:
-            raise EngineUnavailable(f"Docker answers, but badly: {error.message}") from error
-        except EngineUnavailable:
-            await self._daemon.note_absence()
-            raise
+        return f"Docker {await self._version.now()}"
 
     async def data_root(self) -> Path | None:
         """See :meth:`runner.engine.Engine.data_root`."""
@@ -193,7 +175,7 @@ class DockerEngine:
         )
 
     async def _prepare_cold(self, spec: RunSpec, image: ImageCommand) -> Prepared:
-        joint = await self._sandboxes.take(spec, self._version) if spec.network is Network.NONE else None
+        joint = await self._sandboxes.take(spec, self._version.last) if spec.network is Network.NONE else None
         container_id = await self._create(spec, create_body(spec, image, joint))
         actions = spec.actions
         if spec.actions:
@@ -278,10 +260,10 @@ class DockerEngine:
         run.connection_lost = run.adopted
         told = order(step, exit_code) if run.takes_orders else None
         try:
-            await self._attach_and_start(name, run, told)
+            await self._starts.attach_and_start(name, run, told)
         except EngineUnavailable:
             # What was told went to a daemon that may be gone, and an earlier step's output stands before this one's in the log.
-            if run.takes_orders or not await self._was_started_after_all(name, run):
+            if run.takes_orders or not await self._starts.was_started_after_all(name, run):
                 raise
 
     async def _start_warm(self, name: str, run: DockerRun, warm: WarmRun, step: Step, exit_code: int) -> None:
@@ -298,70 +280,12 @@ class DockerEngine:
         elif begun is not Begun.YES:
             # As a container with several steps that is no warm one: it goes on with what it has.
             run.connection_lost = run.adopted
-            await self._attach_and_start(name, run, told)
+            await self._starts.attach_and_start(name, run, told)
             warm.is_listening = not run.adopted
-
-    async def _attach_and_start(self, name: str, run: DockerRun, told: bytes | None) -> None:
-        try:
-            await run.output.attach(with_stdin=told is not None)
-            failpoint("docker.attached")
-            if told is not None:
-                # Before the start: Docker keeps it for the container, so that none ever runs without its order, even where this
-                # process is killed in between.
-                await run.output.tell(told)
-                failpoint("docker.ordered")
-            async with (
-                self._gate.start(Priority.JOB),
-                self._connection.call("starting a container", _HEAVY_CALL_SECONDS) as docker,
-            ):
-                run.start_asked = True
-                await self._start_container(docker, name)
-                failpoint("docker.started")
-            if run.adopted:
-                # Its output comes from the log, and who is attached and does not read would hold it up.
-                await run.output.close()
-        except DockerError as error:
-            raise CannotRun(Reason.START_FAILED, f"The container could not be started: {error.message}") from error
-
-    async def _start_container(self, docker: Docker, name: str) -> None:
-        self._events.await_end(name)
-        try:
-            await docker.containers.container(name).start()
-        except DockerError:
-            # Refused, so it does not run. Docker may have been restarted since its sandbox was taken.
-            if not await self._sandboxes.revive(docker, name):
-                raise
-            await docker.containers.container(name).start()
-
-    async def _was_started_after_all(self, name: str, run: DockerRun) -> bool:
-        """What became of a start that was cut off. It is asked for again only where it never was."""
-        backoff = Backoff()
-        give_up_at = time.monotonic() + _LOST_START_SECONDS
-        while time.monotonic() < give_up_at:
-            try:
-                container = await self._inspect(name)
-                if state_of(container["State"]["Status"]) is not ContainerState.CREATED:
-                    run.connection_lost = run.adopted = True  # all that it writes is in Docker's log
-                    await run.output.close()
-                    return True
-                if run.start_asked:
-                    if await self._daemon.has_made(container):
-                        return False
-                    raise CannotRun(
-                        Reason.DOCKER_RESTARTED, "Docker was restarted while it started the program, which may have begun."
-                    )
-                await self._attach_and_start(name, run, None)
-                return True
-            except EngineUnavailable as error:
-                log.warning("not known whether a program was started", action="engine_lost", container=name, error=str(error))
-                await backoff.pause()
-            except ContainerGone:
-                return False
-        return False
 
     async def adopt(self, name: str, plan: str | None = None, order: Order = NO_ORDER) -> None:  # noqa: ARG002
         """See :meth:`runner.engine.Engine.adopt`. Of one container, Docker knows all there is to know."""
-        config = (await self._inspect(name))["Config"]
+        config = (await self._ends.inspect(name))["Config"]
         if (earlier := self._runs.pop(name, None)) is not None:
             await earlier.output.close()
             self._is_gone(earlier)
@@ -382,40 +306,10 @@ class DockerEngine:
     async def output(self, name: str) -> AsyncGenerator[Frame, None]:
         """See :meth:`runner.engine.Engine.output`."""
         run = self._prepared(name)
-        written = self._written(name, run)
-        async with aclosing(written if run.warm is None else self._warm_runs.unwrapped(run, run.warm, written)) as frames:
+        said = written(name, run, self._ends, self._daemon)
+        async with aclosing(said if run.warm is None else self._warm_runs.unwrapped(run, run.warm, said)) as frames:
             async for frame in frames:
                 yield frame
-
-    async def _written(self, name: str, run: DockerRun) -> AsyncGenerator[Frame, None]:
-        """What the container writes."""
-        if not run.adopted:
-            async with aclosing(run.output.live()) as frames:
-                async for frame in frames:
-                    yield frame
-        # An ended stream is no ended program. If Docker says at once that the program has ended, and no connection broke,
-        # then all of it was here; else the rest is in Docker's log.
-        backoff = Backoff()
-        while True:
-            try:
-                has_ended = await self._has_ended(name)
-                if has_ended and not run.connection_lost:
-                    return
-                run.connection_lost = True
-                async with aclosing(run.output.rest(follow=not has_ended)) as frames:
-                    async for frame in frames:
-                        backoff.reset()
-                        yield frame
-                if has_ended:
-                    run.adopted = False
-                    return
-            except EngineUnavailable as error:
-                run.connection_lost = True
-                log.warning("output interrupted", action="output_interrupted", container=name, error=str(error))
-                await self._daemon.note_absence()
-                await backoff.pause()
-            except ContainerGone:
-                return  # wait() reports it
 
     def may_lack_output(self, name: str) -> bool:
         """See :meth:`runner.engine.Engine.may_lack_output`."""
@@ -428,7 +322,7 @@ class DockerEngine:
             if end is not None:
                 failpoint("docker.warm_ended")
                 return Exit(end.code)
-        container = await self._end(name)
+        container = await self._ends.of(name)
         state = container["State"]
         failpoint("docker.exited")
 
@@ -438,116 +332,9 @@ class DockerEngine:
         engine_restarted = await surely(lambda: self._daemon.has_ended(container), delayed)
         return Exit(state["ExitCode"], bool(state["OOMKilled"]), engine_restarted=engine_restarted)
 
-    async def _end(self, name: str) -> dict[str, Any]:
-        """What Docker knows of it once it does not run: as it says by itself, or as it is asked, whichever comes first."""
-        told = self._events.end_of(name)
-        if told is None:
-            return await self._wait(name)
-        asking = asyncio.create_task(self._wait(name), name="wait for a container")
-        try:
-            await asyncio.wait((asking, told), return_when=asyncio.FIRST_COMPLETED)
-            if was_told(told) and not self._was_stopped(name):
-                # What a signal ended may have been ended for want of memory, which Docker may still be about to notice.
-                container = told.result()
-                if container["State"]["ExitCode"] < _FIRST_SIGNAL:
-                    return container
-            return await asking
-        finally:
-            await cancel(asking)
-
-    async def _has_ended(self, name: str) -> bool:
-        """Whether it runs no more, and Docker answers."""
-        told = self._events.end_of(name)
-        if told is None:
-            return await self._if_ended(name) is not None
-        asking = asyncio.create_task(self._if_ended(name), name="ask about a container")
-        try:
-            await asyncio.wait((asking, told), return_when=asyncio.FIRST_COMPLETED)
-            if not was_told(told):
-                return await asking is not None
-            # A daemon that was killed in this moment has not said all, on any of its connections.
-            async with (
-                self._connection.call("pinging", _PING_SECONDS) as docker,
-                docker.session.get(f"{docker.docker_host}/_ping") as answer,
-            ):
-                await answer.read()
-            return True
-        finally:
-            await cancel(asking)
-
-    def _was_stopped(self, name: str) -> bool:
-        run = self._runs.get(name)
-        return run is not None and run.stopped
-
-    async def _wait(self, name: str) -> dict[str, Any]:
-        """What Docker knows of it once it does not run."""
-        backoff = Backoff()
-        while True:
-            try:
-                await self._wait_once(name)
-                if (container := await self._if_ended(name)) is not None:
-                    return container
-                backoff.reset()
-            except EngineUnavailable as error:
-                if (run := self._runs.get(name)) is not None:
-                    run.connection_lost = True
-                log.warning("Docker was lost while a program runs", action="engine_lost", container=name, error=str(error))
-                await self._daemon.note_absence()
-                await backoff.pause()
-
-    async def _wait_once(self, name: str) -> None:
-        try:
-            async with asyncio.timeout(_WAIT_SECONDS), self._connection.call("waiting for a container", None) as docker:
-                await docker.containers.container(name).wait()
-        except TimeoutError:
-            pass
-        except DockerError as error:
-            raise lookup_failed(error, name) from error
-
-    async def _if_ended(self, name: str) -> dict[str, Any] | None:
-        """What Docker knows of a program that has ended; ``None`` while it runs."""
-        container = await self._inspect(name)
-        state = container["State"]
-        if state_of(state["Status"]) is ContainerState.RUNNING:
-            return None
-        if state["ExitCode"] == _KILLED and not state["OOMKilled"] and not self._was_stopped(name):
-            for _ in range(_OOM_NEWS_LOOKS):
-                await asyncio.sleep(_OOM_NEWS_SECONDS)
-                container = await self._inspect(name)
-                if container["State"]["OOMKilled"]:
-                    break
-        return container
-
     async def stop(self, name: str, grace_seconds: float) -> None:
         """See :meth:`runner.engine.Engine.stop`."""
-        if (run := self._runs.get(name)) is not None:
-            run.stopped = True
-        if not await self._signal(name, "SIGTERM") or await self._ended_within(name, grace_seconds):
-            return
-        if await self._signal(name, "SIGKILL") and not await self._ended_within(name, _KILL_SECONDS):
-            raise EngineUnavailable(f"container {name} still runs {_KILL_SECONDS} s after SIGKILL")
-
-    async def _signal(self, name: str, signal: str) -> bool:
-        """Whether there was something to send it to."""
-        try:
-            async with self._connection.call(f"sending {signal}") as docker:
-                await docker.containers.container(name).kill(signal=signal)
-                failpoint("docker.signalled")
-        except DockerError as error:
-            if error.status in (_NOT_FOUND, _CONFLICT):
-                return False
-            raise EngineUnavailable(f"Docker can't send {signal} to {name}: {error.message}") from error
-        return True
-
-    async def _ended_within(self, name: str, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wait(name)
-        except TimeoutError:
-            return False
-        except ContainerGone:
-            return True
-        return True
+        await self._ends.stop(name, grace_seconds)
 
     async def destroy(self, name: str) -> None:
         """See :meth:`runner.engine.Engine.destroy`."""
@@ -572,7 +359,7 @@ class DockerEngine:
     async def knows_all_starts(self, name: str) -> bool:
         """See :meth:`runner.engine.Engine.knows_all_starts`."""
         try:
-            container = await self._inspect(name)
+            container = await self._ends.inspect(name)
             if labels.WARM in (container["Config"]["Labels"] or {}) and not await self._warm_has_begun(name):
                 return True
             return await self._daemon.has_made(container)
@@ -582,7 +369,7 @@ class DockerEngine:
     async def find(self, name: str) -> Found | None:
         """See :meth:`runner.engine.Engine.find`."""
         try:
-            data = await self._inspect(name)
+            data = await self._ends.inspect(name)
         except ContainerGone:
             return None
         state = data["State"]
@@ -645,13 +432,6 @@ class DockerEngine:
             await run.output.close()
         self._runs.clear()
         await self._connection.close()
-
-    async def _inspect(self, name: str) -> dict[str, Any]:
-        try:
-            async with self._connection.call("inspecting a container") as docker:
-                return await docker.containers.container(name).show()
-        except DockerError as error:
-            raise lookup_failed(error, name) from error
 
     def _prepared(self, name: str) -> DockerRun:
         try:

@@ -2,16 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
 
 import structlog
 
 from bus.backoff import Backoff
 from runner.docker_connection import DockerConnection
+from runner.docker_ends import DockerEnds
 from runner.docker_run import DockerRun
 from runner.docker_sight import state_of
 from runner.docker_warm_log import settled
@@ -34,15 +33,6 @@ _LOOK_SECONDS = 60.0
 _KILL_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Hands:
-    """What can be done with any container by its name: see the engine's methods of these names."""
-
-    inspect: Callable[[str], Awaitable[dict[str, Any]]]
-    signal: Callable[[str, str], Awaitable[bool]]
-    ended_within: Callable[[str, float], Awaitable[bool]]
-
-
 class Begun(Enum):
     """What became of a step that an agent was told to begin."""
 
@@ -56,9 +46,9 @@ class Begun(Enum):
 class DockerWarmRuns:
     """What is done with warm containers that have a job."""
 
-    def __init__(self, connection: DockerConnection, hands: Hands) -> None:
+    def __init__(self, connection: DockerConnection, ends: DockerEnds) -> None:
         self._connection = connection
-        self._hands = hands
+        self._ends = ends
 
     async def begin(self, name: str, run: DockerRun, warm: WarmRun, step: Step, told: bytes) -> Begun:
         """Have the agent begin a step.
@@ -80,9 +70,9 @@ class DockerWarmRuns:
                 return Begun.YES
             if not sight.has_begun:
                 return Begun.NEVER
-        if not await self._hands.ended_within(name, _AGENT_SECONDS):
-            await self._hands.signal(name, "SIGKILL")
-            await self._hands.ended_within(name, _KILL_SECONDS)
+        if not await self._ends.ended_within(name, _AGENT_SECONDS):
+            await self._ends.signal(name, "SIGKILL")
+            await self._ends.ended_within(name, _KILL_SECONDS)
         return Begun.TO_BE_RESTARTED
 
     async def _settled_patiently(self, name: str, plan: WarmPlan, step: Step) -> Sighting:
@@ -134,7 +124,7 @@ class DockerWarmRuns:
 
     async def settled(self, name: str, plan: WarmPlan | None = None, step: Step | None = None) -> Sighting:
         """See :func:`runner.docker_warm_log.settled`."""
-        hands = self._hands
+        hands = self._ends
         return await settled(
             self._connection, name, hands.inspect, lambda name: hands.signal(name, "SIGKILL"), plan=plan, step=step
         )
@@ -168,7 +158,7 @@ class DockerWarmRuns:
                     break
             with suppress(EngineUnavailable):
                 # Whoever reads its output may be slow, and the connection may be lost without a word.
-                if state_of((await self._hands.inspect(name))["State"]["Status"]) is not ContainerState.RUNNING:
+                if state_of((await self._ends.inspect(name))["State"]["Status"]) is not ContainerState.RUNNING:
                     run.connection_lost = True
                     warm.is_listening = False
                     return None
@@ -178,6 +168,6 @@ class DockerWarmRuns:
         if warm.end is not None:
             with suppress(EngineUnavailable):
                 # The agent ends with this. Where it does not, a program has forged that.
-                if not await self._hands.ended_within(name, _AGENT_SECONDS):
-                    await self._hands.signal(name, "SIGKILL")
+                if not await self._ends.ended_within(name, _AGENT_SECONDS):
+                    await self._ends.signal(name, "SIGKILL")
         return None

@@ -112,13 +112,13 @@ async def test_nothing_is_remembered_of_images_while_changes_are_not_heard_of(hu
 async def asked(engine: DockerEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
     """The times that the version was asked for."""
     times: list[str] = []
-    ask = engine._ask_for_version
+    ask = engine._version._ask
 
     async def counted() -> str:
         times.append(await ask())
         return times[-1]
 
-    monkeypatch.setattr(engine, "_ask_for_version", counted)
+    monkeypatch.setattr(engine._version, "_ask", counted)
     yield times
 
 
