@@ -222,6 +222,13 @@ class Holder(Protocol):
             BusUnavailable: the lock may be lost: leave the context, and hold again.
         """
 
+    async def announce_all(self, announcements: Sequence[Announcement]) -> None:
+        """The same of several at once, in no order among them. It waits for their confirms together.
+
+        Raises:
+            BusUnavailable: as :meth:`announce`; any of them may have been published.
+        """
+
     async def reply(self, queue: str, message: Message) -> None:
         """Send to one queue by name. A queue that does not exist is no error: nobody waits any more."""
 

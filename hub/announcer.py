@@ -6,7 +6,7 @@ One is active in the fleet, the holder of the lock. It folds nothing: it reads t
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ import structlog
 
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable
-from bus.messages import StreamName
+from bus.messages import Announcement, StreamName
 from bus.ports import Announcements, Holder
 from gateway.errors import ViewUnavailable
 from hub.duties import Duty, together
@@ -26,6 +26,8 @@ _log = structlog.get_logger()
 
 #: Transitions that are announced before the checkpoint advances; a successor repeats at most as many.
 _BATCH = 200
+#: Announcements that are under way at the same time.
+_AT_ONCE = 64
 #: Seconds after which it advances at the latest. Each time costs the bus more than an announcement does.
 ADVANCE_SECONDS = 0.1
 #: Places in the log behind the checkpoint whose transitions are kept.
@@ -141,8 +143,8 @@ class Announcer:
             asked_for = _BATCH - announced
             batch = await self._transitions.transitions_after(position, asked_for)
             self._problem = None
-            for transition in batch:
-                await _announce(holder, transition)
+            for wave in _waves(batch):
+                await _announce(holder, wave)
             if self._is_new_log:
                 continue
             if batch:
@@ -168,11 +170,31 @@ class Announcer:
             self._trimmed_to = before
 
 
-async def _announce(holder: Holder, transition: StoredTransition) -> None:
-    message = transition.message
+def _waves(batch: Iterable[StoredTransition]) -> Iterator[list[StoredTransition]]:
+    """The transitions in their order, parted so that no two of a part are about one execution: those may go out together."""
+    wave: dict[str, StoredTransition] = {}
+    for transition in batch:
+        # The id of an event begins with its execution's.
+        name = (transition.message.id or "").partition(":")[0]
+        if name in wave or len(wave) == _AT_ONCE:
+            yield list(wave.values())
+            wave = {}
+        wave[name] = transition
+    if wave:
+        yield list(wave.values())
+
+
+async def _announce(holder: Holder, wave: Sequence[StoredTransition]) -> None:
     # The word that belongs to one caller's question is no business of the other subscribers.
-    await holder.announce(transition.key, replace(message, correlation_id=None))
+    await holder.announce_all([Announcement(key=each.key, message=replace(each.message, correlation_id=None)) for each in wave])
     failpoint("announcer.announced")
-    if transition.reply_to is not None and transition.reply_to.startswith(_REPLY_QUEUES):
-        await holder.reply(transition.reply_to, message)
+    replies = [
+        holder.reply(each.reply_to, each.message)
+        for each in wave
+        if each.reply_to is not None and each.reply_to.startswith(_REPLY_QUEUES)
+    ]
+    for outcome in await asyncio.gather(*replies, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
+    if replies:
         failpoint("announcer.replied")

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -106,6 +106,11 @@ class EmbeddedHolder:
     async def announce(self, key: str, message: Message) -> None:
         """Give it to every subscriber that bound the key."""
         await self._announcements.publish(key, message)
+
+    async def announce_all(self, announcements: Sequence[Announcement]) -> None:
+        """Give each to every subscriber that bound its key."""
+        for each in announcements:
+            await self._announcements.publish(each.key, each.message)
 
     async def reply(self, queue: str, message: Message) -> None:
         """Nobody can have a queue on this bus, so nobody waits."""

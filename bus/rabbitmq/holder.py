@@ -3,6 +3,8 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +16,7 @@ from aiormq.abc import DeliveredMessage
 
 from bus import topology
 from bus.errors import BusClosed, BusError, BusUnavailable
-from bus.messages import Message
+from bus.messages import Announcement, Message
 from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, bounded
 from bus.rabbitmq.connection import close_quietly, connect, loss_of, open_channel
 from bus.rabbitmq.consumer import Consumer, ack
@@ -106,16 +108,29 @@ class RabbitHolder:
 
     async def announce(self, key: str, message: Message) -> None:
         """Publish to every subscriber that bound the key."""
-        amqp = to_amqp(message)
+        await self.announce_all([Announcement(key=key, message=message)])
+
+    async def announce_all(self, announcements: Sequence[Announcement]) -> None:
+        """Publish each to every subscriber that bound its key."""
+        messages = [(each.key, to_amqp(each.message)) for each in announcements]
+        publishing = (self._publish(topology.EXECUTIONS, key, message) for key, message in messages)
+        outcomes = await asyncio.gather(*publishing, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, _Refused):
+                raise outcome
+        for (key, message), outcome in zip(messages, outcomes, strict=True):
+            if isinstance(outcome, _Refused):
+                await self._announce_again(key, message)
+
+    async def _announce_again(self, key: str, message: AmqpMessage) -> None:
+        """What was refused, over other channels. Nothing else is under way on the one that is left."""
         for pause in REFUSED_PAUSES:
-            try:
-                await self._publish(topology.EXECUTIONS, key, amqp)
-            except _Refused:
-                if time.monotonic() - self._refuses_at < PASS_OVER_SECONDS:
-                    break
-                await self._take_another_channel()
-                await asyncio.sleep(pause)
-            else:
+            if time.monotonic() - self._refuses_at < PASS_OVER_SECONDS:
+                break
+            await self._take_another_channel()
+            await asyncio.sleep(pause)
+            with suppress(_Refused):
+                await self._publish(topology.EXECUTIONS, key, message)
                 return
         else:
             self._refuses_at = time.monotonic()

@@ -1,7 +1,7 @@
 """Streams and announcements in memory, as far as the read side of the hub uses them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -89,6 +89,12 @@ class FakeHolder:
         await self._live()
         self.bus.announced.append(Announcement(key=key, message=message))
 
+    async def announce_all(self, announcements: Sequence[Announcement]) -> None:
+        """Each to everybody."""
+        self.bus.waves.append([each.message.id for each in announcements])
+        for each in announcements:
+            await self.announce(each.key, each.message)
+
     async def reply(self, queue: str, message: Message) -> None:
         """To one queue."""
         await self._live()
@@ -116,6 +122,8 @@ class FakeAnnouncements:
     announced: list[Announcement] = field(default_factory=list)
     replies: list[tuple[str, Message]] = field(default_factory=list)
     advances: list[int] = field(default_factory=list)
+    #: The ids of what was announced at once.
+    waves: list[list[str | None]] = field(default_factory=list)
     #: For each hold to come: how many calls it survives. Afterwards they survive all.
     lives: list[int] = field(default_factory=list)
     holds: int = 0

@@ -97,6 +97,24 @@ async def test_it_starts_with_the_first_transition_where_nobody_has_announced_ye
     assert len(bench.bus.announced) == 2
 
 
+async def test_what_is_about_different_executions_goes_out_together_and_what_is_about_one_in_its_order(bench: Bench) -> None:
+    await bench.fold_in(asked(ONE), asked(TWO), told(running(ONE)), told(ended(ONE)), told(running(TWO)))
+
+    async with bench.announcing():
+        await bench.until_position(4)
+
+    assert bench.bus.waves == [[f"{ONE}:1:0", f"{TWO}:1:0"], [f"{ONE}:1:1"], [f"{ONE}:end", f"{TWO}:1:1"]]
+
+
+async def test_no_more_than_a_few_dozen_go_out_together(bench: Bench) -> None:
+    await bench.fold_in(*(asked(uid(number)) for number in range(150)))
+
+    async with bench.announcing():
+        await bench.until_position(149)
+
+    assert [len(wave) for wave in bench.bus.waves] == [64, 64, 22]
+
+
 async def test_it_goes_on_after_the_checkpoint(bench: Bench) -> None:
     await bench.fold_in(asked(ONE), told(running(ONE)), told(ended(ONE)))
     bench.bus.position = 1
