@@ -124,9 +124,9 @@ class DockerWarmRuns:
 
     async def settled(self, name: str, plan: WarmPlan | None = None, step: Step | None = None) -> Sighting:
         """See :func:`runner.docker_warm_log.settled`."""
-        hands = self._ends
+        ends = self._ends
         return await settled(
-            self._connection, name, hands.inspect, lambda name: hands.signal(name, "SIGKILL"), plan=plan, step=step
+            self._connection, name, ends.inspect, lambda name: ends.signal(name, "SIGKILL"), plan=plan, step=step
         )
 
     async def unwrapped(
