@@ -31,6 +31,17 @@ async def test_a_subscriber_gets_what_matches_in_order(bus: Bus, holder: Holder)
         await stays_silent(anext(announcements))
 
 
+async def test_several_at_once_reach_everybody_who_wants_them(bus: Bus, holder: Holder) -> None:
+    async with (
+        bus.announcements.subscribe(["execution.failed.#"]) as failures,
+        bus.announcements.subscribe(["#"]) as everything,
+    ):
+        several = [Announcement(key=f"execution.{word}.p", message=report(word)) for word in ("failed", "running", "queued")]
+        await holder.announce_all(several)
+        assert await ids(failures, 1) == ["failed"]
+        assert sorted(map(str, await ids(everything, 3))) == ["failed", "queued", "running"]
+
+
 async def test_every_subscriber_gets_it(bus: Bus, holder: Holder) -> None:
     async with (
         bus.announcements.subscribe(["#"]) as one,

@@ -156,6 +156,24 @@ async def test_bus2_a_full_subscriber_queue_that_refuses_blocks_no_accept_and_no
     assert len(await read(bus, 5)) == 5
 
 
+async def test_bus2_what_one_queue_refuses_of_several_announcements_reaches_the_others(rabbits: Buses) -> None:
+    bus = await rabbits.open()
+    async with channel_to(rabbits.url) as channel:
+        stuck = await channel.declare_queue(
+            f"stuck-{uuid4()}", exclusive=True, arguments={"x-max-length": 2, "x-overflow": "reject-publish"}
+        )
+        await stuck.bind(topology.EXECUTIONS, "#")
+        async with bus.announcements.hold() as holder, bus.announcements.subscribe(["#"]) as announcements:
+            several = [Announcement(key="execution.queued.p", message=report(str(number))) for number in range(10)]
+            async with asyncio.timeout(30):
+                await holder.announce_all(several)
+                await holder.announce("execution.queued.p", report("after"))
+            seen: set[str | None] = set()
+            while "after" not in seen:
+                seen.add((await soon(anext(announcements))).message.id)
+    assert seen == {*map(str, range(10)), "after"}
+
+
 async def test_fault12_t4_a_work_queue_that_was_deleted_is_there_again_and_consumed_within_ten_seconds(rabbits: Buses) -> None:
     bus = await rabbits.open()
     waiting = asyncio.create_task(bus.commands.take("default", 1))
