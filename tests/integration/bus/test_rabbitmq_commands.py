@@ -11,6 +11,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 
 from bus import topology
 from bus.errors import BusUnavailable
+from bus.messages import Announcement
 from bus.rabbitmq.consumer import Consumer
 from tests.integration.bus.amqp import channel_to, dead_letters, publish, ready_and_consumers
 from tests.integration.bus.conftest import Buses
