@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 
 from bus.backoff import Backoff
-from bus.errors import BusUnavailable
+from bus.errors import BusError, BusUnavailable
 from bus.messages import Announcement, StreamName
 from bus.ports import Announcements, Holder
 from gateway.errors import ViewUnavailable
@@ -30,6 +30,8 @@ _BATCH = 200
 _AT_ONCE = 64
 #: Seconds after which it advances at the latest. Each time costs the bus more than an announcement does.
 ADVANCE_SECONDS = 0.1
+#: Seconds for that when it stops.
+_LAST_ADVANCE_SECONDS = 1.0
 #: Places in the log behind the checkpoint whose transitions are kept.
 KEPT_BEHIND = 100_000
 #: Places in the log between two trimmings.
@@ -135,39 +137,51 @@ class Announcer:
     async def _announce_after(self, position: int | None, holder: Holder) -> None:
         #: Announced since the checkpoint advanced, and the monotonic time by which it is to do so.
         announced, due_at = 0, 0.0
-        while True:
-            # Cleared before it looks: what is stored meanwhile sets it again.
-            self._news.clear()
-            if self._is_new_log:
-                position, self._is_new_log, announced = None, False, 0
-            asked_for = _BATCH - announced
-            batch = await self._transitions.transitions_after(position, asked_for)
-            self._problem = None
-            for wave in _waves(batch):
-                await _announce(holder, wave)
-            if self._is_new_log:
-                continue
-            if batch:
-                position = batch[-1].offset
-                due_at = due_at if announced else time.monotonic() + self._advance_seconds
-                announced += len(batch)
-            if announced == 0 or position is None:
-                await self._news.wait()
-            elif announced >= _BATCH or time.monotonic() >= due_at:
-                await holder.advance(position)
-                failpoint("announcer.advanced")
-                announced = 0
-                self._backoff.reset()
-                await self._trim(position - self._kept_behind)
-            elif len(batch) < asked_for:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(asyncio.get_running_loop().time() + due_at - time.monotonic()):
-                        await self._news.wait()
+        try:
+            while True:
+                # Cleared before it looks: what is stored meanwhile sets it again.
+                self._news.clear()
+                if self._is_new_log:
+                    position, self._is_new_log, announced = None, False, 0
+                asked_for = _BATCH - announced
+                batch = await self._transitions.transitions_after(position, asked_for)
+                self._problem = None
+                for wave in _waves(batch):
+                    await _announce(holder, wave)
+                if self._is_new_log:
+                    continue
+                if batch:
+                    position = batch[-1].offset
+                    due_at = due_at if announced else time.monotonic() + self._advance_seconds
+                    announced += len(batch)
+                if announced == 0 or position is None:
+                    await self._news.wait()
+                elif announced >= _BATCH or time.monotonic() >= due_at:
+                    await holder.advance(position)
+                    failpoint("announcer.advanced")
+                    announced = 0
+                    self._backoff.reset()
+                    await self._trim(position - self._kept_behind)
+                elif len(batch) < asked_for:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(asyncio.get_running_loop().time() + due_at - time.monotonic()):
+                            await self._news.wait()
+        except asyncio.CancelledError:
+            # Where it stops in order, the next one repeats nothing.
+            if announced and position is not None and not self._is_new_log:
+                await _advance_at_last(holder, position)
+            raise
 
     async def _trim(self, before: int) -> None:
         if before >= self._trimmed_to + _TRIM_EVERY:
             await self._transitions.trim_transitions(before)
             self._trimmed_to = before
+
+
+async def _advance_at_last(holder: Holder, position: int) -> None:
+    with suppress(BusError, TimeoutError):
+        async with asyncio.timeout(_LAST_ADVANCE_SECONDS):
+            await holder.advance(position)
 
 
 def _waves(batch: Iterable[StoredTransition]) -> Iterator[list[StoredTransition]]:

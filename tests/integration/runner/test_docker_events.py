@@ -38,8 +38,8 @@ async def test_an_end_and_its_code_are_known_before_docker_answers_anybody_who_a
 ) -> None:
     around = hub(source)
     await _listens(engine)
-    for question in ("_wait", "_if_ended"):
-        monkeypatch.setattr(engine, question, _for_ever)
+    for question in ("_wait_once", "_if_ended"):
+        monkeypatch.setattr(engine._ends, question, _for_ever)
     async with around.runner():
         ended = await around.ended(await around.submit())
 

@@ -317,10 +317,20 @@ async def test_announcements_do_not_wait_for_the_checkpoint_which_moves_for_seve
             announcer.wake()
             await bench.until_announced(number + 1)
         assert bench.bus.advances == []
-    # Whoever comes next repeats them, under the same ids.
+    assert bench.bus.advances == [2]
+
+
+async def test_an_announcer_that_stops_in_order_leaves_nothing_to_be_repeated(bench: Bench) -> None:
+    announcer = Announcer(bench.bus, bench.view, advance_seconds=3600)
+    async with bench.announcing(announcer):
+        for number in range(3):
+            await bench.fold_in(asked(uid(number)))
+            announcer.wake()
+            await bench.until_announced(number + 1)
     async with bench.announcing():
-        await bench.until_position(2)
-    assert bench.ids == [f"{uid(number)}:1:0" for number in range(3)] * 2
+        await bench.fold_in(asked(uid(3)))
+        await bench.until_position(3)
+    assert bench.ids == [f"{uid(number)}:1:0" for number in range(4)]
 
 
 async def test_a_checkpoint_that_is_due_moves_though_nothing_more_comes(bench: Bench) -> None:
