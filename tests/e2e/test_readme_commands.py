@@ -24,6 +24,7 @@ README = list(code_blocks((ROOT / "README.md").read_text(encoding="utf-8")))
 NOT_TYPED = (
     "curl / command line ──HTTP──▶ gateway ──┐",
     "make test               # everything but what is slow, from nothing, on real Docker and real RabbitMQ",
+    "make bench              # everything, interleaved, three rounds: at most 40 minutes on two cores",
 )
 #: First line of a block → the test that runs it.
 ELSEWHERE = {
