@@ -49,15 +49,16 @@ class EngineWatch:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_PAUSE_SECONDS):
                         await self._wanted.wait()
+                # While a lot of work comes in, not for each piece.
+                await asyncio.sleep(max(0.0, self._answered_at + FRESH_SECONDS / 2 - time.monotonic()))
             else:
                 await asyncio.sleep(_PAUSE_WHILE_AWAY_SECONDS)
 
     async def check_for_work(self) -> bool:
         """Whether it answers, or did a moment ago. While work comes in, it is asked beside that and not before each piece."""
-        age_seconds = time.monotonic() - self._answered_at
-        if age_seconds >= FRESH_SECONDS / 2:
-            self._wanted.set()
-        return (self.available.is_set() and age_seconds < FRESH_SECONDS) or await self.check()
+        self._wanted.set()
+        is_fresh = time.monotonic() - self._answered_at < FRESH_SECONDS
+        return (self.available.is_set() and is_fresh) or await self.check()
 
     async def check(self) -> bool:
         """Ask now."""

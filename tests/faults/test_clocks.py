@@ -78,8 +78,8 @@ async def run_through(fleet: Fleet, clock: SetClock, hours: int, *, judges_token
     took_seconds = time.monotonic() - submitted_at
     assert took_seconds < 30
     assert [record["status"] for record in records] == ["timeout", "completed"]
-    # The stubborn one has 2 s, and 1 s of grace.
-    assert all(3 <= duration(record) < took_seconds for record in records), [duration(record) for record in records]
+    # The stubborn one has 2 s, and 1 s of grace. Counted from when Docker said that it has started, which is a moment later.
+    assert all(2.9 <= duration(record) < took_seconds for record in records), [duration(record) for record in records]
     for execution_id in ids:
         assert 0 <= (await api.get(f"/executions/{execution_id}/logs"))["duration_seconds"] < took_seconds
 
