@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[2]
 USERNAME = "tester"
 PASSWORD = "a-password-for-tests"
 
+#: Seconds in which the containers of a hub that was stopped can be removed.
+_REMOVAL_SECONDS = 30.0
+
 
 class HubProcess:
     """A hub with its project folder. ``up`` in one process, or ``gateway`` and ``runner`` in two, by ``parts``."""
@@ -203,11 +206,16 @@ class HubProcess:
         try:
             self.stop()
         finally:
-            left = [id_ for _, id_ in self._listed()]
-            if left:
-                subprocess.run(["docker", "rm", "-f", *left], check=True, capture_output=True)
+            self._remove_containers()
             if made := self._environments():
                 subprocess.run(["docker", "rmi", "-f", "--no-prune", *made], check=True, capture_output=True)
+
+    def _remove_containers(self) -> None:
+        """Some may be about to go by themselves, which Docker refuses to help with."""
+        give_up_at = time.monotonic() + _REMOVAL_SECONDS
+        while left := [id_ for _, id_ in self._listed()]:
+            assert time.monotonic() < give_up_at, f"containers are left: {left}"
+            subprocess.run(["docker", "rm", "-f", *left], check=False, capture_output=True)
 
     def _environments(self) -> list[str]:
         """Ids of the images that this hub has made."""
