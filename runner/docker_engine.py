@@ -141,22 +141,24 @@ class DockerEngine:
                 Reason.UNSUPPORTED, f"Program '{spec.program_id}' is run by a Compose file, which Docker alone can't do"
             )
         self._events.begin()
-        expected = self.warm.expected_image(spec)
-        prepared: Prepared | None = None
-        if expected is None:
-            image = await self._image_for(spec, listener)
-        else:
-            # Both at once, as each takes Docker a moment; the image has hardly ever changed since it was looked at.
-            looking = asyncio.create_task(self._image_for(spec, listener), name=f"look for {spec.image}")
-            try:
-                prepared = await self._prepare_warm(spec, expected)
-                image = await looking
-            finally:
-                await cancel(looking)
-            if prepared is not None and image != expected:
+        image = await self._image_for(spec, listener)
+        return await self._prepare_warm(spec, image) or await self._prepare_cold(spec, image)
+
+    async def take_warm(self, spec: Spec) -> Prepared | None:
+        """See :meth:`runner.engine.Engine.take_warm`."""
+        if not isinstance(spec, RunSpec) or (expected := self.warm.expected_image(spec)) is None:
+            return None
+        self._events.begin()
+        # Both at once, as each takes Docker a moment; the image has hardly ever changed since it was looked at.
+        looking = asyncio.create_task(self.warm.image_of(spec), name=f"look for {spec.image}")
+        try:
+            prepared = await self._prepare_warm(spec, expected)
+            if prepared is not None and await looking != expected:
                 await self.destroy(spec.name)
-                prepared = None
-        return prepared or await self._prepare_warm(spec, image) or await self._prepare_cold(spec, image)
+                return None
+        finally:
+            await cancel(looking)
+        return prepared
 
     async def _image_for(self, spec: RunSpec, listener: Listener) -> ImageCommand:
         return await self._environments.ensure(spec, await self._images.ensure(spec.image, listener), listener)

@@ -36,6 +36,9 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 5.0
 #: Seconds that an agent may take to be ready: modules are imported before that.
 _READY_SECONDS = 120.0
+#: Seconds after a container was taken in which no other is made: its job wants the same cores, and somebody waits for it. And
+#: the most seconds that one which is missing waits for such a pause.
+_CALM_SECONDS, _LONGEST_WAIT_FOR_CALM_SECONDS = 0.06, 0.3
 _HEAVY_CALL_SECONDS = 120.0
 #: Seconds in which the pool must be gone at the end. What is left ends by itself, since nobody is attached any more.
 _CLOSE_SECONDS = 4.0
@@ -108,6 +111,8 @@ class DockerWarm:
         self._keeper: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._is_closed = False
+        #: Monotonic time of when a container was taken last.
+        self._taken_at = float("-inf")
         #: How many containers were taken so far.
         self.taken = 0
         #: How many are still to be made of what is wanted and can be; ``None`` before that is known.
@@ -138,6 +143,18 @@ class DockerWarm:
                 return kind.image
         return None
 
+    async def image_of(self, spec: RunSpec) -> ImageCommand | None:
+        """The image to run this attempt in as it is now; ``None`` where it is not here, or its requirements are not installed.
+
+        Raises:
+            EngineUnavailable: Docker is away.
+        """
+        try:
+            image = await self._images.find(spec.image)
+            return None if image is None else await self._environments.find(spec, image)
+        except CannotRun:
+            return None
+
     async def take(self, spec: RunSpec, image: ImageCommand) -> WarmContainer | None:
         """A container for this very attempt, which has its name from now on; ``None`` where none waits for one like it.
 
@@ -150,7 +167,7 @@ class DockerWarm:
             if taken.output.has_ended:
                 self._remove_soon(taken)
                 continue
-            # Another one is made at once, and the time that takes is nobody's.
+            self._taken_at = time.monotonic()
             self._changed.set()
             try:
                 async with self._connection.call("naming a container") as docker:
@@ -210,6 +227,13 @@ class DockerWarm:
                     await self._changed.wait()
             except TimeoutError:
                 await self._forget_what_ended()
+            else:
+                await self._until_calm()
+
+    async def _until_calm(self) -> None:
+        give_up_at = time.monotonic() + _LONGEST_WAIT_FOR_CALM_SECONDS
+        while (left := min(self._taken_at + _CALM_SECONDS, give_up_at) - time.monotonic()) > 0:  # noqa: ASYNC110 (a time, no event)
+            await asyncio.sleep(left)
 
     async def _reconcile(self) -> None:
         wanted: list[tuple[str, int]] = []
@@ -248,13 +272,8 @@ class DockerWarm:
                 self._spawn(self._make(key, kinds[key]), f"warm a container for {kinds[key].spec.program_id}")
 
     async def _kind(self, spec: RunSpec) -> _Kind | None:
-        """What is made for this program now; ``None`` where its image is not here, or its requirements are not installed."""
-        try:
-            image = await self._images.find(spec.image)
-            if image is not None:
-                image = await self._environments.find(spec, image)
-        except CannotRun:
-            return None
+        """What is made for this program now; ``None`` where nothing can be."""
+        image = await self.image_of(spec)
         return None if image is None else _Kind(body_of(spec, image), image, spec)
 
     def _spawn(self, work: Any, name: str) -> None:

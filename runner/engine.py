@@ -168,6 +168,14 @@ class Engine(Protocol):
             EngineUnavailable: the engine is away.
         """
 
+    async def take_warm(self, spec: Spec) -> Prepared | None:
+        """A container that was kept warm for an attempt like this one, and is its own from now on; ``None`` where none waits
+        for it. May come before ``prepare``, which then need not be called.
+
+        Raises:
+            EngineUnavailable: nothing was started; a container of this name may be there.
+        """
+
     async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
         """See to it that the image is there with all that the program requires in it (which may take minutes) and make the
         container, without starting it.

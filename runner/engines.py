@@ -32,6 +32,11 @@ class Engines:
         """See :meth:`runner.engine.Engine.data_root`."""
         return await self._docker.data_root()
 
+    async def take_warm(self, spec: Spec) -> Prepared | None:
+        """See :meth:`runner.engine.Engine.take_warm`. Nothing of a Compose program is kept warm."""
+        self._by_compose[spec.name] = isinstance(spec, ComposeSpec)
+        return None if isinstance(spec, ComposeSpec) else await self._docker.take_warm(spec)
+
     async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
         """See :meth:`runner.engine.Engine.prepare`."""
         self._by_compose[spec.name] = isinstance(spec, ComposeSpec)

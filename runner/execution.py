@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
@@ -69,8 +70,20 @@ class Fate(Enum):
     LOST = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What is known, and there, before an attempt is run."""
+
+    catalogue: Catalogue
+    spec: Spec
+    #: A container that was kept warm for it; ``None`` where one is still to be made.
+    prepared: Prepared | None
+
+
 class Execution:
-    """One attempt that this runner owns. :meth:`run` or :meth:`go_on` once, then :meth:`clean_up` where it has ended."""
+    """One attempt that this runner owns, or is about to. :meth:`run` or :meth:`go_on` once, then :meth:`clean_up` where it has
+    ended.
+    """
 
     def __init__(self, claimed: Claimed, surroundings: Surroundings, *, container_may_exist: bool = False) -> None:
         self._claimed = claimed
@@ -97,6 +110,8 @@ class Execution:
         self._after = Lines()
         #: Is done once this has heard of an end that came before it was in hand.
         self._ends_told: Awaitable[None] | None = None
+        #: What :meth:`get_ready` has begun.
+        self._getting_ready: asyncio.Task[_Ready] | None = None
         #: The event of its start on its way into the journal.
         self._start_written: asyncio.Task[None] | None = None
 
@@ -141,6 +156,18 @@ class Execution:
         self._do_not_start.set()
         self._container.detach.set()
 
+    def get_ready(self) -> None:
+        """Begin to plan it, and to take what was kept warm for it, while it is not known yet whether it is to be run here.
+        Nobody is told of that. Then comes :meth:`run`, or :meth:`leave_off`.
+        """
+        self._ready_soon()
+
+    async def leave_off(self) -> None:
+        """It is not to be run here: leave off getting ready. What is there already, :meth:`clean_up` removes."""
+        if self._getting_ready is not None:
+            await cancel(self._getting_ready)
+            self._getting_ready = None
+
     async def run(self, ends_told: Awaitable[None] | None = None) -> Fate:
         """Run the program to its end. Nothing is started before ``ends_told``: before it was told of what ended it already."""
         self._ends_told = ends_told
@@ -167,7 +194,7 @@ class Execution:
         except Cancelled:
             await self._end(_outcome(cancelled(self._container.cancellation)))
         except CannotRun as error:
-            await self._end(_outcome(never_ran(error)))
+            await self._end(_outcome(await self._why_not(error)))
         except NeverStarted:
             self._log.info("nothing had begun: starting it again", action="execution_never_began")
             self._has_begun, self._begun, self._before = False, None, Lines()
@@ -205,17 +232,19 @@ class Execution:
         ending = cancelled(self._container.cancellation) if self.is_cancelled and not had_ended else interrupted_by_restart()
         await self._end(Outcome(ending=ending, pieces=[], stdout=out, stderr=err))
 
+    async def clear_away(self) -> None:
+        """Remove the container if the engine answers; whoever has its name next clears away what is left."""
+        await self._container.destroy_once()
+
     async def clean_up(self) -> None:
         """Remove the container, trying until Docker has done it, and forget the claim."""
         await self._container.destroy_surely()
         await self._journal.forget(self._claimed)
 
     async def _from_the_start(self) -> Outcome:
-        catalogue, program = await find_program(self._claimed.command.program_id, self._around.catalogues)
-        self._program_id = program.id
-        spec = await self._plan_unless_ended(catalogue, program)
-        self._around.demand.used(program.id, time.monotonic())
-        prepared = await self._prepare(spec)
+        ready = await self._made_ready()
+        catalogue, spec = ready.catalogue, ready.spec
+        prepared = await self._prepare(ready)
         self._container.adoptable = prepared.adoptable
         self._was_warm = prepared.was_warm
         for note in prepared.notes:
@@ -271,13 +300,18 @@ class Execution:
         async def wrote(piece: Piece) -> None:
             await self._journal.wrote(self._claimed, piece, self._reports.wrote(course.program_id, piece))
 
+        async def change(changed: Course) -> None:
+            await self._journal.starting(self._claimed, changed)
+            # Nothing is started before this: the step looks whether somebody asked for its end.
+            await self._until_told_of_ends()
+
         steps = StepByStep(
             self._engine,
             self._container,
             course,
             Witness(
                 may_begin=self._until_sure,
-                course=lambda changed: self._journal.starting(self._claimed, changed),
+                course=change,
                 started=started,
                 wrote=wrote,
             ),
@@ -312,21 +346,34 @@ class Execution:
             raise
         self._has_begun = True
 
-    async def _plan_unless_ended(self, catalogue: Catalogue, program: Program) -> Spec:
-        """Plan while the bus is asked whether somebody wants it to end."""
-        planning = asyncio.create_task(self._plan(catalogue, program), name=f"plan {self.name}") if program.enabled else None
+    async def _get_ready(self) -> _Ready:
+        catalogue, program = await find_program(self._claimed.command.program_id, self._around.catalogues)
+        self._program_id = program.id
+        if not program.enabled:
+            raise CannotRun(Reason.DISABLED, f"Program '{self._claimed.command.program_id}' is disabled")
+        spec = await self._plan(catalogue, program)
+        self._around.demand.used(program.id, time.monotonic())
+        existed, self._container.may_exist = self._container.may_exist, True
         try:
-            await self._hear_of_ends()
-            if self.is_cancelled:
-                raise Cancelled
-            if planning is None:
-                raise CannotRun(Reason.DISABLED, f"Program '{self._claimed.command.program_id}' is disabled")
-            return await planning
-        finally:
-            if planning is not None:
-                await cancel(planning)
+            prepared = await self._engine.take_warm(spec)
+        except EngineUnavailable:
+            return _Ready(catalogue, spec, None)  # it is asked again, and more patiently
+        self._container.may_exist = existed or prepared is not None
+        return _Ready(catalogue, spec, prepared)
 
-    async def _hear_of_ends(self) -> None:
+    async def _made_ready(self) -> _Ready:
+        try:
+            return await self._ready_soon()
+        finally:
+            await self.leave_off()
+
+    def _ready_soon(self) -> asyncio.Task[_Ready]:
+        if self._getting_ready is None:
+            self._getting_ready = asyncio.create_task(self._get_ready(), name=f"get {self.name} ready")
+        return self._getting_ready
+
+    async def _until_told_of_ends(self) -> None:
+        """Wait until this has heard of an end that came before it was in hand."""
         if self._ends_told is not None:
             await self._ends_told
 
@@ -340,10 +387,13 @@ class Execution:
         self._log.info("Docker command: %s", masked_command_line(spec.command_line), action="docker_command")
         return spec
 
-    async def _prepare(self, spec: Spec) -> Prepared:
-        self._container.may_exist = True
+    async def _prepare(self, ready: _Ready) -> Prepared:
         try:
-            prepared = await unless(self._do_not_start, self._prepare_patiently(spec))
+            prepared = ready.prepared
+            if prepared is None:
+                await self._until_told_of_ends()
+                self._container.may_exist = True
+                prepared = await unless(self._do_not_start, self._prepare_patiently(ready.spec))
             if self._do_not_start.is_set():
                 raise Interrupted
         except (Interrupted, CannotRun):
@@ -373,7 +423,7 @@ class Execution:
         return self._started_at + timedelta(seconds=took if 0 <= took <= took_at_most else took_at_most)
 
     async def _end(self, outcome: Outcome) -> None:
-        await self._hear_of_ends()
+        await self._until_told_of_ends()
         ending, retry = outcome.ending, self._retry()
         reports = [self._reports.wrote(self._program_id, piece) for piece in outcome.pieces]
         ended = self._reports.ended(
@@ -399,6 +449,11 @@ class Execution:
             reason=ending.reason and ending.reason.value,
             exit_code=ending.exit_code,
         )
+
+    async def _why_not(self, error: CannotRun) -> Ending:
+        """Why it was not run: what nobody wants any more has not failed."""
+        await self._until_told_of_ends()
+        return cancelled(self._container.cancellation) if self.is_cancelled and not self._has_begun else never_ran(error)
 
     def _retry(self) -> Retry:
         """How it is tried again by what config.yaml says now, and not at all where somebody has asked for its end."""

@@ -24,7 +24,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runner.belongings import Belonging, Kind
@@ -134,6 +134,8 @@ class FakeEngine:
         self.most_running = 0
         #: What is to be kept warm, by the last word.
         self.warm: Sequence[Warm] = ()
+        #: Whether something that was kept warm waits for every attempt.
+        self.has_warm = False
         self._containers: dict[str, _Container] = {}
 
     @property
@@ -171,6 +173,11 @@ class FakeEngine:
         """See the contract."""
         self._answer()
         return self.root
+
+    async def take_warm(self, spec: Spec) -> Prepared | None:
+        """See the contract."""
+        self._answer()
+        return replace(await self.prepare(spec), was_warm=True) if self.has_warm else None
 
     async def prepare(self, spec: Spec, listener: Listener = NOBODY) -> Prepared:
         """See the contract."""

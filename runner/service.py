@@ -320,27 +320,33 @@ class Runner:
             log.info("command came again", action="command_redelivered", execution_id=execution_id)
             await self._settle(delivery.done(), "acknowledge")
             return
+        life = Execution(claimed, self._surroundings)
+        # Meanwhile the claim is decided, which is hardly ever for another.
+        life.get_ready()
+        has_begun = False
         try:
             ours = await self._is_ours(claimed)
+            # A decision stands, so it begins at once: should it not be settled, it comes again and is dropped.
+            has_begun = ours and self._begin(life, group)
         except Interrupted:
             # The claim may have been published: the journal remembers it, and the next life asks for the decision.
             await self._settle(delivery.give_back(), "give back")
             raise
         except Fenced:
             log.info("claim is void", action="claim_void", execution_id=execution_id, epoch=claimed.epoch)
+            await life.leave_off()
+            await life.clear_away()
             await self._until_renewed(claimed.epoch, delivery)
             await self._handle(delivery, group)
             return
-        if ours:
-            # Its decision stands, so it begins at once: should it not be settled, it comes again and is dropped.
-            has_begun = self._begin(Execution(claimed, self._surroundings), group)
-            await self._settle(delivery.done(), "acknowledge")
+        finally:
             if not has_begun:
-                await self._journal.forget(claimed)
-        else:
+                await life.leave_off()
+        if not ours:
             log.info("command is another runner's, or cancelled", action="command_dropped", execution_id=execution_id)
-            await self._settle(delivery.done(), "acknowledge")
-            await self._journal.forget(claimed)
+        await self._settle(delivery.done(), "acknowledge")
+        if not has_begun:
+            self._drop(life, group)
 
     async def _until_renewed(self, epoch: str, delivery: Delivery) -> None:
         """Wait until there is a new epoch to claim under, with the delivery still held."""
@@ -412,6 +418,12 @@ class Runner:
         self._lives[task] = life
         task.add_done_callback(self._lives.pop)
         return True
+
+    def _drop(self, life: Execution, group: asyncio.TaskGroup) -> None:
+        """It is not to be run here: remove what was made ready for it, and its claim."""
+        task = group.create_task(life.clean_up(), name=f"drop {life.name}")
+        self._lives[task] = life
+        task.add_done_callback(self._lives.pop)
 
     async def _abandon(self) -> None:
         """Let go of everything in hand at once, as if this process had died."""

@@ -20,6 +20,8 @@ log = structlog.get_logger()
 
 #: Seconds between two looks at what lies in the programs' folders.
 _LOOK_SECONDS = 5.0
+#: Seconds between a use and the look that follows: what was used wants the same cores, and somebody waits for it.
+_CALM_SECONDS = 0.1
 #: Programs that are kept warm at most.
 _MOST_PROGRAMS = 256
 #: Of nobody: what is kept warm is for an execution that is not known yet.
@@ -51,6 +53,7 @@ class Warming:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._demand.changed.wait()
+                await asyncio.sleep(_CALM_SECONDS)
 
     async def _wanted(self, catalogue: Catalogue) -> list[Warm]:
         """What is to be kept warm, the more important first."""

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bus.messages import Claim, End
+from bus.messages import Claim, Decision, End, Proposal
 from runner.identity import Identity
 from schemas.catalogue import Catalogue
+from schemas.events import Running
 from schemas.ids import execution_id_of, new_execution_id
 from schemas.reasons import Category, Reason
 from schemas.settings import ProgramSettings
@@ -245,6 +246,58 @@ async def test_what_was_decided_otherwise_is_acknowledged_and_dropped(hub: Hub, 
     assert hub.fake.starts[execution_id] == 0
     async with hub.journal() as journal:
         assert await journal.claims() == []
+
+
+async def test_what_is_kept_warm_is_taken_while_the_claim_is_decided_and_started_only_then(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.fake.has_warm = True
+    decide, may_decide = hub.bus.decisions_.decide, asyncio.Event()
+
+    async def held(proposal: Proposal) -> Decision:
+        await may_decide.wait()
+        return await decide(proposal)
+
+    monkeypatch.setattr(hub.bus.decisions_, "decide", held)
+    async with hub.runner():
+        execution_id = await hub.submit()
+        await eventually(lambda: _is_there(hub, execution_id))
+        await asyncio.sleep(0.05)
+        assert hub.fake.starts[execution_id] == 0
+        may_decide.set()
+        await hub.ended(execution_id)
+    assert hub.fake.starts[execution_id] == 1
+    started = hub.events(execution_id)[0]
+    assert isinstance(started, Running)
+    assert started.was_warm
+
+
+async def test_what_was_taken_for_a_claim_that_another_has_won_is_removed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.fake.has_warm = True
+    execution_id = new_execution_id()
+    decide = hub.bus.decisions_.decide
+    await decide(Claim(execution_id=execution_id, attempt=1, epoch="other", nonce="other", digest="d"))
+
+    async def late(proposal: Proposal) -> Decision:
+        await eventually(lambda: _is_there(hub, execution_id))
+        return await decide(proposal)
+
+    monkeypatch.setattr(hub.bus.decisions_, "decide", late)
+    async with hub.runner():
+        await hub.publish(execution_id, {"program_id": "example"})
+        await settled(hub)
+        await eventually(lambda: _is_gone(hub, execution_id))
+    assert hub.fake.starts[execution_id] == 0
+    async with hub.journal() as journal:
+        assert await journal.claims() == []
+
+
+async def _is_there(hub: Hub, execution_id: str) -> bool:
+    return execution_id in hub.fake.containers
+
+
+async def _is_gone(hub: Hub, execution_id: str) -> bool:
+    return execution_id not in hub.fake.containers
 
 
 async def test_two_runners_on_one_bus_start_each_command_once_bus1(tmp_path: Path) -> None:
