@@ -90,6 +90,15 @@ def agent(request: pytest.FixtureRequest, cgroup: Path) -> Agent:
     return Agent(request.param, cgroup)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _signals_as_in_a_container() -> Iterator[None]:
+    """Whoever runs the tests in the background of a script has some ignored, which everything that they start would inherit."""
+    ways = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGQUIT)}
+    yield
+    for number, way in ways.items():
+        signal.signal(number, way)
+
+
 @pytest.fixture(scope="module")
 def cgroup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cgroup")
