@@ -61,24 +61,12 @@ from schemas.settings import DEFAULT_IMAGE
 
 log = structlog.get_logger()
 
-#: Seconds in which a daemon that went away during a start must be back, for the program not to be given up.
-_LOST_START_SECONDS = 60.0
-#: Seconds that Docker may take to create, start or remove a container: many at once wait for each other inside Docker.
+#: Seconds that Docker may take to create or remove a container: many at once wait for each other inside Docker.
 _HEAVY_CALL_SECONDS = 120.0
 _PING_SECONDS = 5.0
-#: Seconds after which a wait asks again: the answer to a wait has been seen to get lost.
-_WAIT_SECONDS = 60.0
-#: Seconds between SIGKILL and the container being gone, at most.
-_KILL_SECONDS = 10.0
-#: Word of an OOM kill reaches Docker beside the exit and may come a moment after it: on a busy machine, a second after.
-_OOM_NEWS_SECONDS = 0.1
-_OOM_NEWS_LOOKS = 30
 
 _NOT_FOUND = 404
 _CONFLICT = 409
-_KILLED = 137
-#: Exit codes from here on say that a signal ended it.
-_FIRST_SIGNAL = 128
 
 
 class DockerEngine:

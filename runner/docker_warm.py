@@ -48,8 +48,6 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 600.0
 _MOST_UNFIT = 1_000
 
 _NOT_FOUND, _CONFLICT = 404, 409
-#: Variables of a container that a shell's agent can't hand on as they are.
-_NOT_HANDED_ON = frozenset({"IFS", "PWD", "OLDPWD", "SHLVL", "_", "PPID", "UID", "EUID", "SHELLOPTS", "OPTIND", "LINENO"})
 
 
 class Unfit(Exception):
@@ -400,5 +398,4 @@ async def _rename(docker: Any, container_id: str, name: str) -> None:
 
 
 def _is_handed_on(name: str) -> bool:
-    fits = name in ("PATH", "HOSTNAME") or is_shell_variable(name)
-    return fits and name not in _NOT_HANDED_ON and not name.startswith("hub_")
+    return name in ("PATH", "HOSTNAME") or (is_shell_variable(name) and not name.startswith("hub_"))
