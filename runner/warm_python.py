@@ -107,41 +107,38 @@ def _frame(nonce: str, text: str) -> None:
 def _serve(kill_rest: bool) -> "dict[str, Any]":
     """Run what is asked for, until stdin ends. Returns in each child, with what it is to be."""
     code = 125
-    terms: list[int] = []
-    child: list[int] = []
-
-    def forward(*_: object) -> None:
-        terms.append(1)
-        for pid in child:
-            os.kill(pid, signal.SIGTERM)
+    # Waited for, never handled: a handler's turn may come just before a call that waits, which then waits on.
+    awaited = {signal.SIGTERM, signal.SIGCHLD}
 
     for job in _lines():
-        signal.signal(signal.SIGTERM, forward)
+        signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+        terms = 0
         kills_before = _kills()
         _frame(job["nonce"], "begin")
-        # A child that is told to end has not yet forgotten whose handler it has.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
             return job
-        child.append(pid)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        _, status = os.waitpid(pid, 0)
-        child.clear()
+        while True:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                break
+            if signal.sigwait(awaited) == signal.SIGTERM:
+                terms += 1
+                os.kill(pid, signal.SIGTERM)
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         if kill_rest:
             try:
                 os.kill(-1, signal.SIGKILL)
             except OSError:
                 pass  # nobody is left
+        terms += signal.SIGTERM in signal.sigpending()
         kills = _kills()
         kills = -1 if kills is None or kills_before is None else kills - kills_before
-        _frame(job["nonce"], f"end {code} {kills} {len(terms)}")
+        _frame(job["nonce"], f"end {code} {kills} {terms}")
         if code >= 128 or kills != 0 or terms:
             break
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
     os._exit(code)
 
 
