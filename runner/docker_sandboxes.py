@@ -47,8 +47,8 @@ _MOST = 32
 _MOST_TALKATIVE = 1_000
 #: Seconds in which a sandbox must answer.
 _ANSWER_SECONDS = 1.0
-#: Seconds after a sandbox could not be made before the next is tried.
-_PAUSE_SECONDS = 30.0
+#: Seconds after a sandbox could not be made before the next is tried: at first, and after many in a row.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
 _HEAVY_CALL_SECONDS = 120.0
 #: Seconds that is waited at the end for all to be removed; Docker goes on with what it was asked for.
 _CLOSE_SECONDS = 2.0
@@ -132,6 +132,7 @@ class DockerSandboxes:
         self._talkative: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._not_before = 0.0
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
         self._closed = False
 
     @property
@@ -231,7 +232,8 @@ class DockerSandboxes:
         try:
             await self._try_to_make(sandbox)
         except (EngineUnavailable, CannotRun, DockerError) as error:
-            self._not_before = time.monotonic() + _PAUSE_SECONDS
+            self._not_before = time.monotonic() + self._pause_seconds
+            self._pause_seconds = min(_LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)
             log.warning("no network sandbox: programs start without", action="sandbox_not_made", error=str(error))
             await self._remove(sandbox)
 
@@ -258,6 +260,7 @@ class DockerSandboxes:
         if await sandbox.packets() != 0:
             raise EngineUnavailable("it does not answer")
         self._free.append(sandbox)
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
         log.info("network sandbox made", action="sandbox_made", sandbox=sandbox.name, sandboxes=len(self._all))
 
     def _discard(self, sandbox: _Sandbox) -> None:

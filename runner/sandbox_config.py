@@ -12,7 +12,9 @@ PREFIX = "pyexecutorhub-network-"
 
 _MEMORY_BYTES = 32 * 1024**2
 _NANO_CPUS = 100_000_000
-_PIDS_LIMIT = 4
+# The agent is one process, but Docker's own one before it has about ten threads, and a start now and then fails where they
+# are refused.
+_PIDS_LIMIT = 32
 #: The columns of /proc/net/dev, behind the name, that count packets in and out.
 _PACKETS = (1, 9)
 
