@@ -86,11 +86,15 @@ class Joint:
         return f"{JOINED}{self.container_id}"
 
 
-def create_body(spec: RunSpec, image: ImageCommand, joint: Joint | None = None) -> dict[str, Any]:
-    """The body that makes the container of ``spec``, hardened as the profile ``standard`` says.
+def join(body: Mapping[str, Any], joint: Joint) -> dict[str, Any]:
+    """The same body with the network of a sandbox instead of one of its own."""
+    host = body["HostConfig"]
+    mounts = [*host["Mounts"], *(mount(source, place) for place, source in joint.files)]
+    return {**body, "HostConfig": {**host, "Mounts": mounts, "NetworkMode": joint.network_mode}}
 
-    With a ``joint`` it gets the network of that sandbox instead of one of its own.
-    """
+
+def create_body(spec: RunSpec, image: ImageCommand) -> dict[str, Any]:
+    """The body that makes the container of ``spec``, hardened as the profile ``standard`` says."""
     user, env = _user(spec, image)
     return {
         "Image": image.create_from or spec.image,
@@ -108,11 +112,11 @@ def create_body(spec: RunSpec, image: ImageCommand, joint: Joint | None = None) 
         # Stopping means SIGTERM here, whatever the image asks for.
         "StopSignal": "SIGTERM",
         "HostConfig": hardened(
-            [*_mounts(spec), *(mount(source, place) for place, source in (joint.files if joint else ()))],
+            _mounts(spec),
             memory_bytes=spec.memory_bytes,
             nano_cpus=spec.nano_cpus,
             pids_limit=spec.pids_limit,
-            network_mode=joint.network_mode if joint else spec.network.value,
+            network_mode=spec.network.value,
         ),
     }
 

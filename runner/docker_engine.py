@@ -12,7 +12,7 @@ from aiodocker.exceptions import DockerError
 
 from runner import labels
 from runner.belongings import Belonging
-from runner.container_config import ImageCommand, create_body, order
+from runner.container_config import ImageCommand, Joint, create_body, join, order
 from runner.docker_belongings import DockerBelongings
 from runner.docker_connection import DockerConnection
 from runner.docker_daemon import DockerDaemon
@@ -51,6 +51,7 @@ from runner.run_spec import RunSpec
 from runner.start_gate import Priority, StartGate
 from runner.steps import Step
 from runner.waiting import cancel, finished, surely
+from runner.warm_networks import WarmNetworks
 from runner.warm_plan import plan_warm
 from runner.warm_pool import NO_POOL, PoolLimits, Warm
 from runner.warm_run import WarmRun
@@ -99,10 +100,17 @@ class DockerEngine:
         self._sandboxes = DockerSandboxes(
             self._connection, self._images, identity, self._gate, use=sandbox_use, image=sandbox_image
         )
-        #: What it keeps warm.
-        self.warm = DockerWarm(self._connection, self._images, self._environments, self._gate, warm_limits)
-        self._runs: dict[str, DockerRun] = {}
         self._version = DockerVersion(self._connection, self._daemon)
+        #: What it keeps warm.
+        self.warm = DockerWarm(
+            self._connection,
+            self._images,
+            self._environments,
+            self._gate,
+            warm_limits,
+            WarmNetworks(self._sandboxes, lambda: self._version.last),
+        )
+        self._runs: dict[str, DockerRun] = {}
         self._ends = DockerEnds(self._connection, self._daemon, self._events, self._runs)
         self._starts = DockerStarts(self._connection, self._daemon, self._events, self._sandboxes, self._gate, self._ends)
         self._warm_runs = DockerWarmRuns(self._connection, self._ends)
@@ -165,8 +173,10 @@ class DockerEngine:
         )
 
     async def _prepare_cold(self, spec: RunSpec, image: ImageCommand) -> Prepared:
-        joint = await self._sandboxes.take(spec, self._version.last) if spec.network is Network.NONE else None
-        container_id = await self._create(spec, create_body(spec, image, joint))
+        joint = None
+        if spec.network is Network.NONE:
+            joint = await self._sandboxes.take(spec.name, spec.program_id, self._version.last)
+        container_id = await self._create(spec, _body(spec, image, joint))
         actions = spec.actions
         if spec.actions:
             found = await look_for_commands(self._connection, spec.name)
@@ -175,7 +185,7 @@ class DockerEngine:
             if not found.shell:
                 # The program itself may need none.
                 spec = replace(spec, actions=frozenset(), host_actions=None)
-                container_id = await self._create(spec, create_body(spec, image, joint))
+                container_id = await self._create(spec, _body(spec, image, joint))
         self._runs[spec.name] = DockerRun(DockerOutput(self._connection, spec.name), takes_orders=bool(spec.actions))
         return Prepared(container_id, actions)
 
@@ -278,7 +288,7 @@ class DockerEngine:
         config = (await self._ends.inspect(name))["Config"]
         if (earlier := self._runs.pop(name, None)) is not None:
             await earlier.output.close()
-            self._is_gone(earlier)
+            await self._is_gone(earlier)
         warm = None
         if labels.WARM in (config["Labels"] or {}) and (warm := await self._warm_runs.take_up(name, plan)) is None:
             await self.destroy(name)
@@ -309,6 +319,7 @@ class DockerEngine:
         """See :meth:`runner.engine.Engine.wait`."""
         if (run := self._runs.get(name)) is not None and run.warm is not None:
             end = await self._warm_runs.end_of(name, run, run.warm)
+            self.warm.ended(run.warm.first_name)
             if end is not None:
                 failpoint("docker.warm_ended")
                 return Exit(end.code)
@@ -338,13 +349,13 @@ class DockerEngine:
         self._events.forget(name)
         if (run := self._runs.pop(name, None)) is not None:
             await run.output.close()
-            self._is_gone(run)
+            await self._is_gone(run)
         # Only now that nothing of it is there any more.
         await self._sandboxes.give_back(name)
 
-    def _is_gone(self, run: DockerRun) -> None:
+    async def _is_gone(self, run: DockerRun) -> None:
         if run.warm is not None:
-            self.warm.used(run.warm.first_name)
+            await self.warm.used(run.warm.first_name)
 
     async def knows_all_starts(self, name: str) -> bool:
         """See :meth:`runner.engine.Engine.knows_all_starts`."""
@@ -428,3 +439,8 @@ class DockerEngine:
             return self._runs[name]
         except KeyError:
             raise OutOfOrder(f"container {name} was not prepared here") from None
+
+
+def _body(spec: RunSpec, image: ImageCommand, joint: Joint | None) -> dict[str, Any]:
+    body = create_body(spec, image)
+    return body if joint is None else join(body, joint)

@@ -31,7 +31,6 @@ from runner.docker_output import DockerOutput
 from runner.engine import Frame
 from runner.errors import CannotRun, EngineUnavailable
 from runner.identity import Identity
-from runner.run_spec import RunSpec
 from runner.sandbox_config import PREFIX, joined, joint_of, packets_of, sandbox_body
 from runner.start_gate import Priority, StartGate
 from runner.waiting import cancel, finished
@@ -124,10 +123,10 @@ class DockerSandboxes:
         self._all: dict[str, _Sandbox] = {}
         #: … those that wait for a program, the one used last at the end …
         self._free: list[_Sandbox] = []
-        #: … and those that a program has, by its attempt.
+        #: … and those that a container of a program is in, by its name.
         self._taken: dict[str, _Sandbox] = {}
-        #: Attempts in hand that could use one → their programs.
-        self._attempts: dict[str, str] = {}
+        #: Containers in hand that could use one → their programs.
+        self._users: dict[str, str] = {}
         #: Programs that send over the loopback interface: they would use up a sandbox each time.
         self._talkative: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -140,28 +139,32 @@ class DockerSandboxes:
         """Names of the containers that nobody else may remove."""
         return frozenset(self._all)
 
-    async def take(self, spec: RunSpec, docker_version: str) -> Joint | None:
-        """A sandbox for this attempt alone until it is given back; ``None`` where it is to be run without."""
+    async def take(self, container: str, program_id: str, docker_version: str, *, is_busy: bool = True) -> Joint | None:
+        """A sandbox for this container alone until it is given back; ``None`` where it is to be made without.
+
+        Where it ``is_busy``, one more is made for the next that misses one.
+        """
         if not self._is_wanted(docker_version):
             return None
-        self._attempts[spec.name] = spec.program_id
-        if spec.program_id in self._talkative:
+        self._users[container] = program_id
+        if program_id in self._talkative:
             return None
-        had = self._taken.pop(spec.name, None)
+        had = self._taken.pop(container, None)
         candidates = [had] if had is not None else []
         while candidates or self._free:
             sandbox = candidates.pop() if candidates else self._free.pop()
             if await self._look(sandbox) == 0:
-                self._taken[spec.name] = sandbox
+                self._taken[container] = sandbox
                 return sandbox.joint
             self._discard(sandbox)
-        self._make_one_more()
+        if is_busy:
+            self._make_one_more()
         return None
 
-    async def give_back(self, attempt: str) -> None:
-        """The container of this attempt is gone, or was never made. Safe to repeat."""
-        program_id = self._attempts.pop(attempt, None)
-        sandbox = self._taken.pop(attempt, None)
+    async def give_back(self, container: str) -> None:
+        """This container is gone, or was never made. Safe to repeat."""
+        program_id = self._users.pop(container, None)
+        sandbox = self._taken.pop(container, None)
         if sandbox is None:
             return
         packets = await self._look(sandbox)
@@ -221,7 +224,7 @@ class DockerSandboxes:
             raise
 
     def _make_one_more(self) -> None:
-        if len(self._all) >= min(_MOST, len(self._attempts)) or time.monotonic() < self._not_before:
+        if len(self._all) >= min(_MOST, len(self._users)) or time.monotonic() < self._not_before:
             return
         name = f"{PREFIX}{secrets.token_hex(6)}"
         # Said before it is made, so that it is never taken for a stray.

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import structlog
 from aiodocker.exceptions import DockerError
 
 from runner.belongings import WAITING
-from runner.container_config import ImageCommand
+from runner.container_config import ImageCommand, join
 from runner.docker_connection import DockerConnection
 from runner.docker_environments import DockerEnvironments
 from runner.docker_images import DockerImages
@@ -25,6 +25,7 @@ from runner.start_gate import Priority, StartGate
 from runner.waiting import cancel, finished
 from runner.warm_agent import MOST_READY_BYTES, Ready, parse_ready
 from runner.warm_job import is_shell_variable
+from runner.warm_networks import WarmNetworks
 from runner.warm_plan import body_of, is_preloaded, key_of
 from runner.warm_pool import SHIM_BYTES, UNKNOWN_BYTES, Kept, PoolLimits, Warm, changes
 from schemas.failpoints import failpoint
@@ -36,9 +37,9 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 5.0
 #: Seconds that an agent may take to be ready: modules are imported before that.
 _READY_SECONDS = 120.0
-#: Seconds after a container was taken in which no other is made: its job wants the same cores, and somebody waits for it. And
-#: the most seconds that one which is missing waits for such a pause.
-_CALM_SECONDS, _LONGEST_WAIT_FOR_CALM_SECONDS = 0.06, 0.3
+#: Seconds after a container was taken in which no other is made while its job has not ended: that wants the same cores, and
+#: somebody waits for it. And the most seconds that one which is missing waits for such a pause.
+_CALM_SECONDS, _LONGEST_WAIT_FOR_CALM_SECONDS = 0.3, 0.6
 _HEAVY_CALL_SECONDS = 120.0
 #: Seconds in which the pool must be gone at the end. What is left ends by itself, since nobody is attached any more.
 _CLOSE_SECONDS = 4.0
@@ -90,12 +91,14 @@ class DockerWarm:
         environments: DockerEnvironments,
         gate: StartGate,
         limits: PoolLimits,
+        networks: WarmNetworks,
     ) -> None:
         self._connection = connection
         self._images = images
         self._environments = environments
         self._gate = gate
         self._limits = limits
+        self._networks = networks
         #: First names of the containers that are this process's own business, from before they are made until they are gone.
         self.in_use: set[str] = set()
         self._wanted: Sequence[Warm] = ()
@@ -109,8 +112,10 @@ class DockerWarm:
         self._keeper: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._is_closed = False
-        #: Monotonic time of when a container was taken last.
-        self._taken_at = float("-inf")
+        #: First names of those whose job was begun a moment ago and has not ended → monotonic time of when they were taken.
+        self._busy: dict[str, float] = {}
+        #: Set whenever such a job ends.
+        self._calmer = asyncio.Event()
         #: How many containers were taken so far.
         self.taken = 0
         #: How many are still to be made of what is wanted and can be; ``None`` before that is known.
@@ -165,7 +170,8 @@ class DockerWarm:
             if taken.output.has_ended:
                 self._remove_soon(taken)
                 continue
-            self._taken_at = time.monotonic()
+            self._busy[taken.name] = time.monotonic()
+            self._networks.note_use()
             self._changed.set()
             try:
                 async with self._connection.call("naming a container") as docker:
@@ -189,9 +195,16 @@ class DockerWarm:
                 return taken
         return None
 
-    def used(self, first_name: str) -> None:
-        """A container that was taken is gone."""
+    def ended(self, first_name: str) -> None:
+        """The job of a container that was taken has ended. Safe to repeat."""
+        if self._busy.pop(first_name, None) is not None:
+            self._calmer.set()
+
+    async def used(self, first_name: str) -> None:
+        """A container that was taken is gone. Safe to repeat."""
+        self.ended(first_name)
         self.in_use.discard(first_name)
+        await self._networks.give_back(first_name)
 
     async def close(self) -> None:
         """Remove all that wait, until something is wanted again. Safe to repeat."""
@@ -230,8 +243,16 @@ class DockerWarm:
 
     async def _until_calm(self) -> None:
         give_up_at = time.monotonic() + _LONGEST_WAIT_FOR_CALM_SECONDS
-        while (left := min(self._taken_at + _CALM_SECONDS, give_up_at) - time.monotonic()) > 0:  # noqa: ASYNC110 (a time, no event)
-            await asyncio.sleep(left)
+        while True:
+            self._calmer.clear()
+            now = time.monotonic()
+            self._busy = {name: at for name, at in self._busy.items() if at + _CALM_SECONDS > now}
+            if not self._busy or now >= give_up_at:
+                return
+            until = min(max(self._busy.values()) + _CALM_SECONDS, give_up_at)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(until - now):
+                    await self._calmer.wait()
 
     async def _reconcile(self) -> None:
         wanted: list[tuple[str, int]] = []
@@ -316,11 +337,13 @@ class DockerWarm:
                 self._ready[key].append(made)
 
     async def _warmed(self, key: str, kind: _Kind, name: str, output: DockerOutput) -> WarmContainer:
+        joint = await self._networks.take(name, kind.spec)
         async with (
             self._gate.start(Priority.REFILL),
             self._connection.call("making a warm container", _HEAVY_CALL_SECONDS) as docker,
         ):
-            created = await finished(docker.containers.create(kind.body, name=name))
+            body = kind.body if joint is None else join(kind.body, joint)
+            created = await finished(docker.containers.create(body, name=name))
             failpoint("docker.warm_created")
         await output.attach(with_stdin=True)
         async with (
@@ -377,7 +400,7 @@ class DockerWarm:
             if not (isinstance(error, DockerError) and error.status in (_NOT_FOUND, _CONFLICT)):
                 log.warning("container not removed", action="container_not_removed", container=name, error=str(error))
         finally:
-            self.in_use.discard(name)
+            await self.used(name)
 
 
 async def _until_ready(output: DockerOutput) -> Ready | None:

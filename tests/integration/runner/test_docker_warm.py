@@ -10,16 +10,19 @@ import pytest
 
 from runner import labels
 from runner.docker_engine import DockerEngine
+from runner.docker_sandboxes import SandboxUse
 from runner.engine import ContainerState, Exit, Prepared
 from runner.errors import ContainerGone, NeverStarted
 from runner.identity import Identity
 from runner.run_spec import RunSpec
+from runner.sandbox_config import joined
 from runner.steps import Step
 from runner.warm_frames import nonces_of
 from runner.warm_plan import WarmPlan
 from runner.warm_pool import PoolLimits, Warm
 from schemas.ids import new_execution_id
 from schemas.output import StreamName
+from schemas.programs import Network
 from schemas.status import Status
 from tests.integration.runner.conftest import COLD_AND_WARM, MakeHub
 from tests.support.cut_proxy import cut_proxy
@@ -486,3 +489,51 @@ async def test_a_folder_that_was_put_in_the_place_of_another_is_the_one_that_run
         (folder / "main.py").write_text("print('new')")
         for _ in range(3):
             assert (await around.ended(await around.submit())).stdout.content == "new\n"
+
+
+SENDS = """
+import os, socket
+print(sorted(os.listdir("/sys/class/net")), flush=True)
+if os.environ.get("SENDS"):
+    one, other = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    other.bind(("127.0.0.1", 0))
+    one.sendto(b"x", other.getsockname())
+"""
+
+
+async def test_while_programs_without_a_network_come_one_after_the_other_warm_ones_share_sandboxes_in_turn(
+    identity: Identity, spec: MakeSpec, python_image: str
+) -> None:
+    engine = DockerEngine(
+        identity=identity,
+        socket_path=SOCKET,
+        warm_limits=PoolLimits(containers=4, memory_bytes=2**30),
+        sandbox_use=SandboxUse.ON,
+        sandbox_image=lambda: python_image,
+    )
+
+    async def sandbox_of_next(**fields: Any) -> str | None:
+        await is_settled(engine)
+        attempt = spec(network=Network.NONE, **fields)
+        prepared = await engine.prepare(attempt)
+        assert prepared.was_warm
+        sandbox = joined(inspect(attempt.name)["HostConfig"]["NetworkMode"])
+        await engine.start(attempt.name)
+        exit_, out, _ = await ended(engine, attempt.name)
+        assert (exit_, out) == (Exit(0), b"['lo']\n")
+        await engine.destroy(attempt.name)
+        return sandbox
+
+    try:
+        await warmed(engine, spec(SENDS, network=Network.NONE))
+        # None was made for a pool that nobody takes from.
+        assert await sandbox_of_next() is None
+        first = await eventually(sandbox_of_next, within_seconds=60)
+        assert await eventually(sandbox_of_next, lambda sandbox: sandbox == first, within_seconds=60) == first
+        # One in which something was sent is not used again.
+        sent = None
+        while sent is None:
+            sent = await sandbox_of_next(env={"SENDS": "1"})
+        assert sent not in {await sandbox_of_next() for _ in range(3)}
+    finally:
+        await engine.close()

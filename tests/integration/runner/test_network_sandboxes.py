@@ -81,7 +81,7 @@ async def cleared(around: Hub) -> None:
     kept = around.engine._sandboxes
 
     async def at_rest() -> bool:
-        return not kept._attempts and not kept._taken and not kept._tasks
+        return not kept._users and not kept._taken and not kept._tasks
 
     await eventually(at_rest, within_seconds=30)
 

@@ -40,7 +40,7 @@ async def test_sandboxes_are_for_engines_that_gain_by_them_unless_somebody_decid
 ) -> None:
     kept = sandboxes(connection, use)
     # With no engine to make one on, nobody gets one; whether one is wanted shows by its being made.
-    assert await kept.take(SPEC, version) is None
+    assert await kept.take(SPEC.name, SPEC.program_id, version) is None
     assert bool(kept.in_use) is wanted
     await kept.give_back(SPEC.name)
     await kept.close()
@@ -50,5 +50,5 @@ async def test_sandboxes_are_for_engines_that_gain_by_them_unless_somebody_decid
 async def test_nothing_is_made_once_they_are_closed(connection: DockerConnection) -> None:
     kept = sandboxes(connection, SandboxUse.ON)
     await kept.close()
-    assert await kept.take(SPEC, "20.10") is None
+    assert await kept.take(SPEC.name, SPEC.program_id, "20.10") is None
     assert kept.in_use == frozenset()

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner import labels
-from runner.container_config import ImageCommand, Joint, create_body
+from runner.container_config import ImageCommand, Joint, create_body, join
 from runner.identity import Identity
 from runner.sandbox_config import joined, joint_of, packets_of, sandbox_body
 from tests.unit.runner.test_container_config import SPEC
@@ -26,7 +26,7 @@ def test_a_sandbox_is_kept_in_its_place_and_carries_its_runner_s_labels_m13() ->
 
 
 def test_who_joins_a_sandbox_gets_its_network_and_its_files_read_only_and_nothing_else_changes() -> None:
-    alone, together = create_body(SPEC, ImageCommand()), create_body(SPEC, ImageCommand(), JOINT)
+    alone, together = create_body(SPEC, ImageCommand()), join(create_body(SPEC, ImageCommand()), JOINT)
 
     assert together["HostConfig"].pop("NetworkMode") == "container:c1"
     assert together["HostConfig"]["Mounts"].pop() == {
