@@ -12,6 +12,7 @@ from bus.ports import Bus
 from hub.catalogues import Catalogues
 from hub.config_file import ConfigFile
 from hub.errors import SettingsError
+from hub.garbage import spare_the_collector
 from hub.health import Health, Probe
 from hub.lifecycle import Supervisor, stop_on_signals
 from hub.pid_file import pid_file
@@ -75,6 +76,7 @@ async def serve(settings: Settings, roles: frozenset[Role]) -> int:
             fine: dict[str, Probe] = {"config": lambda: None, "history": lambda: None}
             tasks.start("pulse", Pulse(state_dir, Health(bus, probes | fine, versions).problems).run())
             event_loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+            spare_the_collector()
             _log.info("started", action="hub_started", roles=sorted(roles), version=version(), event_loop=event_loop)
             await tasks.wait(stop)
     _log.info("stopped", action="hub_stopped")
