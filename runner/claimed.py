@@ -10,11 +10,12 @@ from schemas.output import StreamSummary
 
 
 class ClaimState(StrEnum):
-    """How far a claimed attempt has come. Only forward."""
+    """How far a claimed attempt has come."""
 
     #: Proposed to the bus, perhaps; its container was not started.
     CLAIMED = "claimed"
-    #: The order to start its container was about to be given: it counts as started, whatever happened to the order.
+    #: The order to start its container was about to be given, should the attempt be this runner's: then it counts as started,
+    #: whatever happened to the order, unless its container is there and was not.
     STARTING = "starting"
     #: Its end is in the outbox or was told; its container may still be there.
     ENDED = "ended"

@@ -52,6 +52,11 @@ class Course(BaseModel):
     ending: Ending | None = None
 
     @property
+    def first_step(self) -> Step:
+        """The step that it begins with."""
+        return Step.BEFORE if Step.BEFORE in self.actions else Step.PROGRAM
+
+    @property
     def current(self) -> Begun:
         """The step that was begun last."""
         return self.steps[-1]

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 _PAUSE_SECONDS = 5.0
 #: Seconds for which an answer is good enough to take work by. Asking costs some milliseconds each time.
-FRESH_SECONDS = 0.5
+FRESH_SECONDS = 2.0
 _PAUSE_WHILE_AWAY_SECONDS = 0.5
 
 

@@ -19,6 +19,7 @@ from runner.claimed import Claimed
 from runner.container import Container
 from runner.course import Course
 from runner.endings import Ending, cancelled, interrupted_by_restart, never_ran
+from runner.engine import NEVER as NEVER_STARTED
 from runner.engine import NO_ORDER, Order, Prepared, Spec
 from runner.errors import (
     AlreadyStarted,
@@ -71,13 +72,22 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class _Planned:
+    """What is known before an attempt is run."""
+
+    catalogue: Catalogue
+    program: Program
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True)
 class _Ready:
     """What is known, and there, before an attempt is run."""
 
-    catalogue: Catalogue
-    spec: Spec
-    #: A container that was kept warm for it; ``None`` where one is still to be made.
-    prepared: Prepared | None
+    planned: _Planned
+    #: Its course in a container that was kept warm for it, with the first step in the journal as if it was ordered; ``None``
+    #: where a container is still to be made.
+    course: Course | None
 
 
 class Execution:
@@ -85,7 +95,9 @@ class Execution:
     ended.
     """
 
-    def __init__(self, claimed: Claimed, surroundings: Surroundings, *, container_may_exist: bool = False) -> None:
+    def __init__(
+        self, claimed: Claimed, surroundings: Surroundings, *, container_may_exist: bool = False, is_claimed: bool = True
+    ) -> None:
         self._claimed = claimed
         self._around = surroundings
         self._engine = surroundings.engine
@@ -97,9 +109,9 @@ class Execution:
         self._do_not_start = asyncio.Event()
         self._started_at = claimed.started_at
         #: Whether a step was begun, by this life or an earlier one.
-        self._has_begun = claimed.course is not None and bool(claimed.course.steps)
-        #: The same by the clock that nobody can set; of an earlier life, what is known: not after it.
-        self._begun = claimed.course.steps[0].at if claimed.course is not None and claimed.course.steps else None
+        self._has_begun = False
+        #: When it was started, by the clock that nobody can set; of an earlier life, what is known: not after it.
+        self._begun: Moment | None = None
         #: Whether its container waited for it; of an earlier life that is not known.
         self._was_warm = False
         self._program_id = claimed.program_id or routable_program_id(claimed.command.program_id)
@@ -110,8 +122,14 @@ class Execution:
         self._after = Lines()
         #: Is done once this has heard of an end that came before it was in hand.
         self._ends_told: Awaitable[None] | None = None
+        #: Set once the claim is in the journal.
+        self.is_claimed = asyncio.Event()
+        if is_claimed:
+            self.is_claimed.set()
         #: What :meth:`get_ready` has begun.
         self._getting_ready: asyncio.Task[_Ready] | None = None
+        #: Whether the first step is in the journal as ordered.
+        self._is_ordered = False
         #: The event of its start on its way into the journal.
         self._start_written: asyncio.Task[None] | None = None
 
@@ -119,6 +137,11 @@ class Execution:
     def seconds_to_let_go(self) -> float:
         """Seconds that :meth:`detach` may take: what nobody can take up is stopped and cleared away."""
         return 0.0 if self._container.adoptable else self._container.stop_grace_seconds + _CLEARING_SECONDS
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Which attempt of which execution it is."""
+        return self._claimed.key
 
     @property
     def execution_id(self) -> str:
@@ -157,8 +180,9 @@ class Execution:
         self._container.detach.set()
 
     def get_ready(self) -> None:
-        """Begin to plan it, and to take what was kept warm for it, while it is not known yet whether it is to be run here.
-        Nobody is told of that. Then comes :meth:`run`, or :meth:`leave_off`.
+        """Begin to plan it and to take what was kept warm for it, and once it is claimed, to write down that it is started in
+        there: all while it is not known yet whether it is to be run here. Nobody is told of that. Then comes :meth:`run`,
+        or :meth:`leave_off`.
         """
         self._ready_soon()
 
@@ -175,6 +199,9 @@ class Execution:
 
     async def go_on(self) -> Fate:
         """Take up what an earlier life of this runner has started, and see it to its end."""
+        course = self._claimed.course
+        if course is not None and course.steps:
+            self._has_begun, self._begun = True, course.steps[0].at
         return await self._see_through(self._from_where_it_stood())
 
     async def _see_through(self, going: Coroutine[Any, Any, Outcome]) -> Fate:
@@ -182,7 +209,9 @@ class Execution:
             await self._end(await going)
         except Interrupted:
             self._log.info("execution left for the next start", action="execution_postponed")
-            await self._container.destroy_once()
+            # Where the journal says that it was ordered, its container alone can tell that nothing has begun.
+            if not self._is_ordered:
+                await self._container.destroy_once()
             return Fate.POSTPONED
         except Detached:
             self._log.info("program left running for the next start", action="execution_detached")
@@ -243,28 +272,32 @@ class Execution:
 
     async def _from_the_start(self) -> Outcome:
         ready = await self._made_ready()
-        catalogue, spec = ready.catalogue, ready.spec
-        prepared = await self._prepare(ready)
+        self._raise_if_not_to_be_started()
+        if ready.course is not None:
+            return await self._step_by_step(ready.course, NO_ORDER, is_written=True)
+        return await self._step_by_step(self._course(ready.planned, await self._prepare(ready.planned.spec)), NO_ORDER)
+
+    def _course(self, planned: _Planned, prepared: Prepared) -> Course:
+        spec = planned.spec
         self._container.adoptable = prepared.adoptable
         self._was_warm = prepared.was_warm
         for note in prepared.notes:
             self._before.say(HUB, note)
         if spec.actions - prepared.actions:
             self._before.say(HUB, "no actions: they need sh and python, and the image lacks them")
-        course = Course(
+        return Course(
             program_id=spec.program_id,
             image=spec.image,
             container_id=prepared.container_id,
             memory_bytes=spec.memory_bytes,
             timeout_seconds=spec.timeout_seconds,
             stop_grace_seconds=spec.stop_grace_seconds,
-            output_limit=catalogue.settings.output_limit,
+            output_limit=planned.catalogue.settings.output_limit,
             actions=prepared.actions,
             action_timeout_seconds=spec.action_timeout_seconds,
             said_before=self._before.text(),
             plan=prepared.plan,
         )
-        return await self._step_by_step(course, NO_ORDER)
 
     async def _from_where_it_stood(self) -> Outcome:
         course = self._claimed.course
@@ -278,7 +311,7 @@ class Execution:
         self._log.info("execution taken up", action="execution_adopted", step=course.current.step.value)
         return await self._step_by_step(course, await self._journal.order(self._claimed))
 
-    async def _step_by_step(self, course: Course, order: Order) -> Outcome:
+    async def _step_by_step(self, course: Course, order: Order, *, is_written: bool = False) -> Outcome:
         async def started() -> None:
             # Nothing waits for the disk: what is written later, its end above all, gets there later.
             if self._started_at is None:
@@ -302,8 +335,6 @@ class Execution:
 
         async def change(changed: Course) -> None:
             await self._journal.starting(self._claimed, changed)
-            # Nothing is started before this: the step looks whether somebody asked for its end.
-            await self._until_told_of_ends()
 
         steps = StepByStep(
             self._engine,
@@ -319,6 +350,7 @@ class Execution:
             after=self._after,
             published={StreamName.STDOUT: self._claimed.stdout, StreamName.STDERR: self._claimed.stderr},
             order=order,
+            is_written=is_written,
         )
         try:
             return await steps.run()
@@ -344,22 +376,27 @@ class Execution:
             if self.is_cancelled:
                 raise Cancelled from None
             raise
+        # Before the start, which looks whether somebody asked for its end.
+        await self._until_told_of_ends()
         self._has_begun = True
 
     async def _get_ready(self) -> _Ready:
-        catalogue, program = await find_program(self._claimed.command.program_id, self._around.catalogues)
-        self._program_id = program.id
-        if not program.enabled:
-            raise CannotRun(Reason.DISABLED, f"Program '{self._claimed.command.program_id}' is disabled")
-        spec = await self._plan(catalogue, program)
-        self._around.demand.used(program.id, time.monotonic())
+        planned = await self._plan()
+        self._around.demand.used(planned.program.id, time.monotonic())
         existed, self._container.may_exist = self._container.may_exist, True
         try:
-            prepared = await self._engine.take_warm(spec)
+            prepared = await self._engine.take_warm(planned.spec)
         except EngineUnavailable:
-            return _Ready(catalogue, spec, None)  # it is asked again, and more patiently
+            return _Ready(planned, None)  # it is asked again, and more patiently
         self._container.may_exist = existed or prepared is not None
-        return _Ready(catalogue, spec, prepared)
+        if prepared is None:
+            return _Ready(planned, None)
+        course = self._course(planned, prepared)
+        course = course.begin(course.first_step, start_before=NEVER_STARTED, written_before=self._container.written)
+        await self.is_claimed.wait()
+        self._is_ordered = True
+        await self._journal.starting(self._claimed, course)
+        return _Ready(planned, course)
 
     async def _made_ready(self) -> _Ready:
         try:
@@ -377,7 +414,11 @@ class Execution:
         if self._ends_told is not None:
             await self._ends_told
 
-    async def _plan(self, catalogue: Catalogue, program: Program) -> Spec:
+    async def _plan(self) -> _Planned:
+        catalogue, program = await find_program(self._claimed.command.program_id, self._around.catalogues)
+        self._program_id = program.id
+        if not program.enabled:
+            raise CannotRun(Reason.DISABLED, f"Program '{self._claimed.command.program_id}' is disabled")
         self._log.info(parameters_line(program.parameters, self._claimed.command.parameters), action="program_parameters")
         spec = await make_spec(self._claimed, catalogue, program, self._around)
         self._container.stop_grace_seconds = spec.stop_grace_seconds
@@ -385,22 +426,25 @@ class Execution:
             self._before.say(HUB, note)
             self._log.info(note, action="execution_note")
         self._log.info("Docker command: %s", masked_command_line(spec.command_line), action="docker_command")
-        return spec
+        return _Planned(catalogue, program, spec)
 
-    async def _prepare(self, ready: _Ready) -> Prepared:
+    async def _prepare(self, spec: Spec) -> Prepared:
         try:
-            prepared = ready.prepared
-            if prepared is None:
-                await self._until_told_of_ends()
-                self._container.may_exist = True
-                prepared = await unless(self._do_not_start, self._prepare_patiently(ready.spec))
-            if self._do_not_start.is_set():
-                raise Interrupted
+            await self._until_told_of_ends()
+            self._container.may_exist = True
+            prepared = await unless(self._do_not_start, self._prepare_patiently(spec))
         except (Interrupted, CannotRun):
             if self.is_cancelled:
                 raise Cancelled from None
             raise
+        self._raise_if_not_to_be_started()
         return prepared
+
+    def _raise_if_not_to_be_started(self) -> None:
+        if self.is_cancelled:
+            raise Cancelled
+        if self._do_not_start.is_set():
+            raise Interrupted
 
     async def _prepare_patiently(self, spec: Spec) -> Prepared:
         listener = Telling(self._journal, self._reports, spec.program_id, self._before)

@@ -105,13 +105,9 @@ class Journal:
         if self._lock is not None:
             self._lock.release()
 
-    async def claim(self, execution_id: str, attempt: int, digest: str, command: ExecuteProgram) -> tuple[Claimed, bool]:
-        """Write down the wish to run an attempt, before anybody hears of it.
-
-        Returns:
-            The claim, and whether it is new; where this runner has claimed the attempt before, that claim as it stands.
-        """
-        claimed = Claimed(
+    def new_claim(self, execution_id: str, attempt: int, digest: str, command: ExecuteProgram) -> Claimed:
+        """The wish to run an attempt, not written down yet."""
+        return Claimed(
             execution_id=execution_id,
             attempt=attempt,
             epoch=self.epoch,
@@ -120,21 +116,25 @@ class Journal:
             command=command,
         )
 
-        def work(db: sqlite3.Connection) -> tuple[Claimed, bool]:
-            row = db.execute(f"{SELECT_CLAIM} WHERE execution_id = ? AND attempt = ?", claimed.key).fetchone()
-            if row is not None:
-                return claim_of(row), False
-            db.execute(
-                "INSERT INTO claims (execution_id, attempt, epoch, nonce, digest, command, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*claimed.key, claimed.epoch, claimed.nonce, digest, command.to_bytes().decode(), claimed.state),
+    async def claim(self, claimed: Claimed) -> bool:
+        """Write down the wish to run an attempt, before anybody hears of it. False where this runner has claimed it before."""
+        command = claimed.command.to_bytes().decode()
+
+        def work(db: sqlite3.Connection) -> bool:
+            inserted = db.execute(
+                "INSERT INTO claims (execution_id, attempt, epoch, nonce, digest, command, state) VALUES (?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (*claimed.key, claimed.epoch, claimed.nonce, claimed.digest, command, claimed.state),
             )
+            if not inserted.rowcount:
+                return False
             number = db.execute("INSERT INTO nonces (nonce) VALUES (?)", (claimed.nonce,)).lastrowid or 0
             db.execute("DELETE FROM nonces WHERE number <= ?", (number - _MOST_NONCES,))
-            return claimed, True
+            return True
 
-        outcome = await self._writer.do(work)
+        is_new = await self._writer.do(work)
         failpoint("journal.claimed")
-        return outcome
+        return is_new
 
     async def claims(self) -> list[Claimed]:
         """Every claim that was not forgotten, in no particular order."""
@@ -202,7 +202,9 @@ class Journal:
         await self._change("INSERT OR REPLACE INTO about VALUES ('runner_id', ?)", (runner_id,))
 
     async def starting(self, claimed: Claimed, course: Course) -> None:
-        """A step is about to be ordered, or the program has ended: from the first order on the attempt counts as started."""
+        """A step is about to be ordered, or the program has ended: from the first order on the attempt counts as started,
+        unless its container says that nothing has begun, or the attempt is another runner's.
+        """
         await self._change(
             "UPDATE claims SET state = ?, program_id = ?, course = ? WHERE execution_id = ? AND attempt = ?",
             (ClaimState.STARTING, course.program_id, course.model_dump_json(), *claimed.key),

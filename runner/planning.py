@@ -1,7 +1,7 @@
 """From a claimed command to what is run: the program that it names, its files, and the one specification made of them."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner.actions import FOLDER, find_actions, read_action_requirements
@@ -20,6 +20,17 @@ from schemas.catalogue import Catalogue
 from schemas.programs import Program
 from schemas.reasons import Reason
 from schemas.times import utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """All that is looked up on the disk, in one go."""
+
+    files: ProgramFiles
+    actions: frozenset[Step]
+    actions_require: RequirementFiles | None
+    #: Identities of what is mounted.
+    mounted: tuple[str, ...]
 
 
 async def find_program(name: str, catalogues: Catalogues) -> tuple[Catalogue, Program]:
@@ -72,23 +83,22 @@ async def plan_container(claimed: Claimed, catalogue: Catalogue, program: Progra
     Raises:
         CannotRun: something is missing there, or can't be used.
     """
-    files, actions, actions_require = await asyncio.to_thread(_look, program, catalogue.project_dir, around.out_of_bounds)
-    mounted = [files.folder, *([catalogue.project_dir / FOLDER] if actions else []), *filter(None, [around.ca_bundle])]
+    seen = await asyncio.to_thread(_look, program, catalogue.project_dir, around.out_of_bounds, around.ca_bundle)
     spec = plan(
         program,
         catalogue.settings,
-        files,
+        seen.files,
         execution_id=claimed.execution_id,
         attempt=claimed.attempt,
         parameters=claimed.command.parameters,
         paths=_paths(catalogue, around),
         owner=Owner(around.identity, claimed.epoch),
         now=utc_now(),
-        actions=actions,
-        actions_require=actions_require,
+        actions=seen.actions,
+        actions_require=seen.actions_require,
         ca_bundle=around.ca_bundle,
     )
-    return replace(spec, mounted=await asyncio.to_thread(_identities, mounted))
+    return replace(spec, mounted=seen.mounted)
 
 
 def _identities(paths: list[Path]) -> tuple[str, ...]:
@@ -104,15 +114,11 @@ def _identities(paths: list[Path]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _look(
-    program: Program, project_dir: Path, out_of_bounds: tuple[Path, ...]
-) -> tuple[ProgramFiles, frozenset[Step], RequirementFiles | None]:
-    """All that is looked up on the disk, in one go."""
-    return (
-        gather(program, project_dir, out_of_bounds),
-        find_actions(project_dir),
-        read_action_requirements(project_dir),
-    )
+def _look(program: Program, project_dir: Path, out_of_bounds: tuple[Path, ...], ca_bundle: Path | None) -> _Seen:
+    files = gather(program, project_dir, out_of_bounds)
+    actions = find_actions(project_dir)
+    mounted = [files.folder, *([project_dir / FOLDER] if actions else []), *filter(None, [ca_bundle])]
+    return _Seen(files, actions, read_action_requirements(project_dir), _identities(mounted))
 
 
 def _paths(catalogue: Catalogue, around: Surroundings) -> HostPaths:

@@ -24,8 +24,13 @@ class Leftover:
     claimed: Claimed
     #: Whether its container was made already.
     has_container: bool
-    #: Whether it was started: then it is to be taken up. Else it is still to be run, if the decision says so.
+    #: Whether it may have been started: then it is to be taken up, if it is ours. Else it is still to be run, if it is.
     was_started: bool
+
+    @property
+    def is_ours_for_sure(self) -> bool:
+        """Whether the decision need not be asked for: the order may stand in the journal before it is known."""
+        return self.was_started and self.has_container
 
 
 async def find_leftovers(around: Surroundings, is_strange: Callable[[Found], Awaitable[bool]]) -> list[Leftover]:

@@ -48,6 +48,8 @@ _MOST_WAITING_BYTES = 256 * 1024 * 1024
 _MOST_TO_REMOVE = 100
 #: Seconds after which a wait looks again at what gives no sign when it changes: the settings.
 _LOOK_AGAIN_SECONDS = 0.5
+#: Seconds after an end before its container is removed, and the most seconds that this waits for others to end as well.
+_CALM_SECONDS, _LONGEST_WAIT_FOR_CALM_SECONDS = 0.03, 0.25
 #: Seconds at the end to let go of programs, and to finish stopping and removing what was being stopped or removed.
 _DETACH_SECONDS = 1.0
 #: Seconds at the end to tell what is still in the outbox; what is left is told after the next start.
@@ -127,7 +129,11 @@ class Runner:
         )
         self._answering = partial(bus.questions.answer, identity.runner_id, Answers(engine).answer)
         self._lives: dict[asyncio.Task[None], Execution] = {}
-        self._cancels = Cancels(bus.decisions, self._lives.values)
+        #: Those that are lived if they turn out to be this runner's.
+        self._candidates: set[Execution] = set()
+        #: Deliveries that are being claimed and settled.
+        self._handling: set[asyncio.Task[None]] = set()
+        self._cancels = Cancels(bus.decisions, lambda: self._in_hand)
         self._reclaims = Reclaims(bus.decisions, journal, self._decide)
         self._stopping = asyncio.Event()
         #: Until when programs may run on once it is asked to stop, by the monotonic clock.
@@ -180,6 +186,8 @@ class Runner:
                     await self._consume(group)
                 except Interrupted:
                     pass  # asked to stop while it waited for something
+                # They give back what they have not begun.
+                await asyncio.gather(*self._handling)
                 await self._wind_down()
                 # A usual lease after the last one would take the time of the hand-over back.
                 await cancel(presence)
@@ -208,15 +216,19 @@ class Runner:
         # What runs, runs, whatever the limit says now.
         for leftover in sorted(leftovers, key=lambda leftover: not leftover.was_started):
             life = Execution(leftover.claimed, self._surroundings, container_may_exist=leftover.has_container)
-            if leftover.was_started:
-                self._begin(life, group, taken_up=True)
-                continue
-            await self._wait_for_slot(life)
-            if not await self._is_still_ours(leftover.claimed) or not self._begin(life, group):
-                await life.clean_up()
+            if not leftover.was_started:
+                await self._wait_for_slot(life)
+            is_ours = leftover.is_ours_for_sure or await self._is_still_ours(leftover.claimed)
+            self._slots.take()
+            if not (is_ours and self._begin(life, group, taken_up=leftover.was_started)):
+                self._slots.give_back()
+                if not leftover.is_ours_for_sure:
+                    await life.clean_up()
 
     async def _claimed_names(self) -> frozenset[str]:
-        return frozenset(container_name(*claimed.key) for claimed in await self._journal.claims())
+        claimed = {container_name(*claimed.key) for claimed in await self._journal.claims()}
+        # What is kept warm is taken while its claim is still on its way into the journal.
+        return frozenset(claimed | {life.name for life in self._in_hand})
 
     async def _wait_for_slot(self, life: Execution) -> None:
         """Wait until there is room for it, or it needs none, because it was cancelled."""
@@ -242,7 +254,7 @@ class Runner:
                     continue
                 backoff.reset()
                 if delivery is not None:
-                    await self._handle(delivery, group)
+                    self._handle_soon(delivery, group)
         finally:
             await self._stop_taking()
 
@@ -267,7 +279,7 @@ class Runner:
             and self._disk_problem is None
             and self._journal.problem is None
             and self._journal.outbox_bytes <= _MOST_WAITING_BYTES
-            and len(self._lives) - self._slots.used <= _MOST_TO_REMOVE
+            and len(self._in_hand) - self._slots.used <= _MOST_TO_REMOVE
         )
 
     async def _take(self) -> Delivery | None:
@@ -286,28 +298,89 @@ class Runner:
         finally:
             await cancel(taking, stopping, away)
 
-    async def _handle(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
-        if self._stopping.is_set() or self._slots.free == 0:
+    def _handle_soon(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
+        """Handle a delivery beside others: what is written and asked for at the same time costs hardly more than one."""
+        has_slot = not self._stopping.is_set() and self._slots.free > 0
+        if has_slot:
+            self._slots.take()
+        task = group.create_task(self._handle(delivery, group, has_slot=has_slot), name=f"handle {delivery.message.id}")
+        self._handling.add(task)
+        task.add_done_callback(self._handling.discard)
+
+    async def _handle(self, delivery: Delivery, group: asyncio.TaskGroup, *, has_slot: bool) -> None:
+        has_begun = False
+        try:
+            if has_slot:
+                has_begun = await self._run_if_ours(delivery, group)
+            else:
+                await self._settle(delivery.give_back(), "give back")
+        except Interrupted:
+            # What was claimed, perhaps, the journal remembers, and the next life asks for the decision.
             await self._settle(delivery.give_back(), "give back")
-            return
+        finally:
+            if has_slot and not has_begun:
+                self._slots.give_back()
+
+    async def _run_if_ours(self, delivery: Delivery, group: asyncio.TaskGroup) -> bool:
+        """Claim what is delivered, begin it if it is this runner's, and settle the delivery. Whether it was begun."""
         failpoint("runner.took")
-        message = delivery.message
         try:
             execution_id, attempt, digest, command = _understand(delivery)
         except MalformedCommand as error:
-            log.warning("malformed command", action="command_rejected", message_id=message.id, why=str(error))
+            log.warning("malformed command", action="command_rejected", message_id=delivery.message.id, why=str(error))
             await self._settle(delivery.reject(str(error)), "reject")
-            return
+            return False
+        while True:
+            claimed = self._journal.new_claim(execution_id, attempt, digest, command)
+            life = Execution(claimed, self._surroundings, is_claimed=False)
+            try:
+                return await self._try(life, claimed, delivery, group)
+            except Fenced:
+                log.info("claim is void", action="claim_void", execution_id=execution_id, epoch=claimed.epoch)
+                await life.clear_away()
+                # With the delivery still held.
+                await unless(self._stopping, self._standing.until_renewed(claimed.epoch))
+
+    async def _try(self, life: Execution, claimed: Claimed, delivery: Delivery, group: asyncio.TaskGroup) -> bool:
+        is_known = any(claimed.key == each.key for each in self._in_hand)
+        # It is among those that hear of ends from here on, so none is missed in between.
+        self._candidates.add(life)
+        telling = asyncio.create_task(self._cancels.tell(life), name=f"ends of {life.name}")
+        has_begun = False
+        try:
+            if not is_known:
+                # While it is claimed and decided on, which is hardly ever for another.
+                life.get_ready()
+            if not await self._has_claimed(life, claimed, delivery):
+                await life.leave_off()
+                if not is_known:
+                    await life.clear_away()
+                return False
+            ours = await self._is_ours(claimed)
+            # A decision stands, so it begins at once: should it not be settled, it comes again and is dropped.
+            has_begun = ours and self._begin(life, group, telling)
+        finally:
+            self._candidates.discard(life)
+            if not has_begun:
+                await cancel(telling)
+                await life.leave_off()
+        if not ours:
+            log.info("command is another runner's, or cancelled", action="command_dropped", execution_id=claimed.execution_id)
+        await self._settle(delivery.done(), "acknowledge")
+        if not has_begun:
+            self._drop(life, group)
+        return has_begun
+
+    async def _has_claimed(self, life: Execution, claimed: Claimed, delivery: Delivery) -> bool:
+        """Write the claim down. False where it ends there, with the delivery settled."""
         # Asked while the claim is being written, which nobody has heard of yet.
         checking = asyncio.create_task(self._watch.check_for_work(), name="check the engine")
         try:
             # It waits while the disk is full. What is written after a stop all the same, the next life finds.
-            claiming = self._journal.claim(execution_id, attempt, digest, command)
-            claimed, is_new = await unless(self._stopping, claiming)
+            is_new = await unless(self._stopping, self._journal.claim(claimed))
+            if is_new:
+                life.is_claimed.set()
             engine_answers = await unless(self._stopping, _done(checking))
-        except Interrupted:
-            await self._settle(delivery.give_back(), "give back")
-            raise
         finally:
             await cancel(checking)
         if not engine_answers:
@@ -315,46 +388,15 @@ class Runner:
             if is_new:
                 await self._journal.forget(claimed)
             await self._settle(delivery.give_back(), "give back")
-            return
+            return False
         if not is_new:
-            log.info("command came again", action="command_redelivered", execution_id=execution_id)
+            log.info("command came again", action="command_redelivered", execution_id=claimed.execution_id)
             await self._settle(delivery.done(), "acknowledge")
-            return
-        life = Execution(claimed, self._surroundings)
-        # Meanwhile the claim is decided, which is hardly ever for another.
-        life.get_ready()
-        has_begun = False
-        try:
-            ours = await self._is_ours(claimed)
-            # A decision stands, so it begins at once: should it not be settled, it comes again and is dropped.
-            has_begun = ours and self._begin(life, group)
-        except Interrupted:
-            # The claim may have been published: the journal remembers it, and the next life asks for the decision.
-            await self._settle(delivery.give_back(), "give back")
-            raise
-        except Fenced:
-            log.info("claim is void", action="claim_void", execution_id=execution_id, epoch=claimed.epoch)
-            await life.leave_off()
-            await life.clear_away()
-            await self._until_renewed(claimed.epoch, delivery)
-            await self._handle(delivery, group)
-            return
-        finally:
-            if not has_begun:
-                await life.leave_off()
-        if not ours:
-            log.info("command is another runner's, or cancelled", action="command_dropped", execution_id=execution_id)
-        await self._settle(delivery.done(), "acknowledge")
-        if not has_begun:
-            self._drop(life, group)
+        return is_new
 
-    async def _until_renewed(self, epoch: str, delivery: Delivery) -> None:
-        """Wait until there is a new epoch to claim under, with the delivery still held."""
-        try:
-            await unless(self._stopping, self._standing.until_renewed(epoch))
-        except Interrupted:
-            await self._settle(delivery.give_back(), "give back")
-            raise
+    @property
+    def _in_hand(self) -> list[Execution]:
+        return [*self._lives.values(), *self._candidates]
 
     async def _is_still_ours(self, claimed: Claimed) -> bool:
         """Whether a claim of an earlier life is to be run; not where its epoch is over."""
@@ -409,12 +451,20 @@ class Runner:
 
     # Running them
 
-    def _begin(self, life: Execution, group: asyncio.TaskGroup, *, taken_up: bool = False) -> bool:
-        """Begin to live it; false where its epoch is over, and there is nothing to be begun."""
+    def _begin(
+        self,
+        life: Execution,
+        group: asyncio.TaskGroup,
+        telling: asyncio.Task[None] | None = None,
+        *,
+        taken_up: bool = False,
+    ) -> bool:
+        """Begin to live it, in a slot that was taken for it; false where its epoch is over, and nothing was begun. ``telling``
+        is done once it was told of an end that came before it was in hand.
+        """
         if self._standing.is_over(life.epoch):
             return False
-        self._slots.take()
-        task = group.create_task(self._live(life, taken_up=taken_up), name=f"execution {life.name}")
+        task = group.create_task(self._live(life, telling, taken_up=taken_up), name=f"execution {life.name}")
         self._lives[task] = life
         task.add_done_callback(self._lives.pop)
         return True
@@ -429,9 +479,10 @@ class Runner:
         """Let go of everything in hand at once, as if this process had died."""
         await cancel(*self._lives)
 
-    async def _live(self, life: Execution, *, taken_up: bool) -> None:
-        # It is among those that hear of ends by now, so none is missed in between.
-        telling = asyncio.create_task(self._cancels.tell(life), name=f"ends of {life.name}")
+    async def _live(self, life: Execution, telling: asyncio.Task[None] | None, *, taken_up: bool) -> None:
+        if telling is None:
+            # It is among those that hear of ends by now, so none is missed in between.
+            telling = asyncio.create_task(self._cancels.tell(life), name=f"ends of {life.name}")
         try:
             if taken_up:
                 await telling
@@ -440,7 +491,14 @@ class Runner:
             self._slots.give_back()
             await cancel(telling)
         if fate in (Fate.ENDED, Fate.LOST):
+            await self._until_calm()
             await life.clean_up()
+
+    async def _until_calm(self) -> None:
+        """Wait a moment before a container is removed: news of an end, and what else runs, want the same cores."""
+        with suppress(Interrupted):
+            await unless(self._stopping, asyncio.sleep(_CALM_SECONDS))
+            await unless(self._stopping, self._slots.wait_idle(_LONGEST_WAIT_FOR_CALM_SECONDS))
 
     async def _wind_down(self) -> None:
         """Let what runs come to an end by itself, and let go of what does not. What is kept warm is removed meanwhile."""

@@ -60,9 +60,11 @@ class StepByStep:
         after: Lines,
         published: Mapping[StreamName, StreamSummary],
         order: Order = NO_ORDER,
+        is_written: bool = False,
     ) -> None:
         """``before`` and ``after`` take what the actions print; ``published`` is what is already known of the output, and
-        ``order`` who wrote what of it.
+        ``order`` who wrote what of it. Where it ``is_written``, the first step was written down by this very life, and is still
+        to be ordered.
         """
         self._engine = engine
         self._container = container
@@ -72,7 +74,8 @@ class StepByStep:
         self._order = order
         self._capture = Capture(course.output_limit, published)
         #: The step that an earlier life has begun, until it has been taken up here.
-        self._taken_up = course.current if course.steps else None
+        self._taken_up = course.current if course.steps and not is_written else None
+        self._is_written = is_written
 
     async def run(self) -> Outcome:
         """Go through to the end.
@@ -183,6 +186,10 @@ class StepByStep:
 
     async def _begin(self, step: Step) -> Begun:
         """Write down that the step is about to be ordered: a runner that comes back never gives the order again."""
+        if self._is_written:
+            self._is_written = False
+            await self._witness.may_begin()
+            return self._course.current
         start_before = NEVER
         if self._course.steps:
             found = await self._surely(lambda: self._engine.find(self._container.name))

@@ -52,7 +52,7 @@ POINTS = (
         "runner.journal",
         "Journal",
         "claim",
-        lambda args, _: str(args[1]),
+        lambda args, _: str(args[1].execution_id),
         "runner: engine looked at, claims",
         "runner: claim in the journal",
     ),
@@ -65,11 +65,37 @@ POINTS = (
         "runner: claim read back",
     ),
     Point(
+        "bus.rabbitmq.tail",
+        "ControlTail",
+        "_written",
+        lambda args, _: getattr(args[1], "execution_id", None),
+        "runner: claim published",
+        "runner: claim confirmed",
+    ),
+    Point(
+        "bus.rabbitmq.tail",
+        "ControlTail",
+        "_apply",
+        lambda args, _: [str(read.position.message_id).partition(":")[0] for read in args[1]],
+        "runner: claim comes back",
+        "runner: claim kept",
+    ),
+    Point(
+        "runner.execution",
+        "Execution",
+        "_get_ready",
+        lambda args, _: str(args[0].execution_id),
+        "runner: gets ready",
+        "runner: is ready",
+    ),
+    Point(
         "bus.rabbitmq.intake", "RabbitDelivery", "done", lambda args, _: str(args[0].message.id), None, "runner: acknowledged"
     ),
     Point(
         "runner.execution", "Execution", "run", lambda args, _: str(args[0].execution_id), "runner: cancels asked for, begins"
     ),
+    Point("runner.execution", "Execution", "_plan", lambda args, _: str(args[0].execution_id), None, "runner: planned"),
+    *_of_engines("take_warm", lambda args, _: str(args[1].execution_id), None, "engine: warm container taken"),
     *_of_engines("prepare", lambda args, _: str(args[1].execution_id), "runner: planned, prepares", "engine: container made"),
     Point(
         "runner.docker_engine", "DockerEngine", "_create", lambda args, _: str(args[1].execution_id), "engine: image looked up"

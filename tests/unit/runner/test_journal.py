@@ -29,18 +29,19 @@ def report(number: int, execution_id: str = "x", size: int = 10) -> Report:
 
 
 async def claim(journal: Journal) -> Claimed:
-    claimed, is_new = await journal.claim(new_execution_id(), 1, "digest", COMMAND)
-    assert is_new
+    claimed = journal.new_claim(new_execution_id(), 1, "digest", COMMAND)
+    assert await journal.claim(claimed)
     return claimed
 
 
-async def test_a_claim_comes_back_as_it_was_with_its_nonce(journal: Journal) -> None:
+async def test_what_was_claimed_is_not_claimed_again_and_keeps_its_nonce(journal: Journal) -> None:
     claimed = await claim(journal)
-    again, is_new = await journal.claim(claimed.execution_id, 1, "other digest", COMMAND)
-    assert (again, is_new) == (claimed, False)
-    other_attempt, is_new = await journal.claim(claimed.execution_id, 2, "digest", COMMAND)
-    assert is_new
-    assert other_attempt.nonce != claimed.nonce
+    again = journal.new_claim(claimed.execution_id, 1, "other digest", COMMAND)
+    assert not await journal.claim(again)
+    assert await journal.claims() == [claimed]
+    other_attempt = journal.new_claim(claimed.execution_id, 2, "digest", COMMAND)
+    assert await journal.claim(other_attempt)
+    assert len({each.nonce for each in (claimed, again, other_attempt)}) == 3
 
 
 async def test_how_far_a_claim_came_survives_a_new_life(tmp_path: Path) -> None:
@@ -108,7 +109,8 @@ async def test_what_was_written_is_there_after_a_sigkill_and_the_lock_is_not(tmp
         async def main():
             journal = Journal(Path({str(tmp_path / "journal.db")!r}))
             await journal.open()
-            await journal.claim("01a20afb-890e-728b-8a27-c7e1c8c72c78", 1, "d", ExecuteProgram(program_id="x"))
+            command = ExecuteProgram(program_id="x")
+            await journal.claim(journal.new_claim("01a20afb-890e-728b-8a27-c7e1c8c72c78", 1, "d", command))
             os.kill(os.getpid(), signal.SIGKILL)
 
         asyncio.run(main())

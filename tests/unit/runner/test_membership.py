@@ -115,7 +115,8 @@ async def test_what_was_only_claimed_before_the_fence_is_never_started_and_nothi
 
 
 async def claim(journal: Journal, execution_id: str) -> str:
-    claimed, _ = await journal.claim(execution_id, 1, "d", ExecuteProgram(program_id="example"))
+    claimed = journal.new_claim(execution_id, 1, "d", ExecuteProgram(program_id="example"))
+    assert await journal.claim(claimed)
     return claimed.nonce
 
 

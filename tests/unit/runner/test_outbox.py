@@ -28,7 +28,8 @@ async def telling(journal: Journal, bus: MemoryBus) -> AsyncIterator[Outbox]:
 
 
 async def claim(journal: Journal) -> Claimed:
-    claimed, _ = await journal.claim(new_execution_id(), 1, "d", ExecuteProgram(program_id="x"))
+    claimed = journal.new_claim(new_execution_id(), 1, "d", ExecuteProgram(program_id="x"))
+    assert await journal.claim(claimed)
     return claimed
 
 

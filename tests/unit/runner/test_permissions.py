@@ -87,7 +87,8 @@ async def test_v4_a_socket_that_may_not_be_used_is_told_from_one_that_is_not_the
 @pytest.mark.parametrize(("forbidden", "reason"), [(False, Reason.DOCKER_UNAVAILABLE), (True, Reason.PERMISSION_DENIED)])
 async def test_v4_an_engine_that_stays_away_ends_what_was_about_to_start(hub: Hub, *, forbidden: bool, reason: Reason) -> None:
     async with hub.journal() as journal:
-        claimed, _ = await journal.claim(new_execution_id(), 1, "digest", ExecuteProgram(program_id="example"))
+        claimed = journal.new_claim(new_execution_id(), 1, "digest", ExecuteProgram(program_id="example"))
+        assert await journal.claim(claimed)
         around = Surroundings(
             engine=hub.engine,
             journal=journal,

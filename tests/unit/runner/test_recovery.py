@@ -27,7 +27,8 @@ async def left(hub: Hub, state: ClaimState, container: ContainerState | None, *,
     """A claim as a killed runner leaves it."""
     execution_id = new_execution_id()
     async with hub.journal() as journal:
-        claimed, _ = await journal.claim(execution_id, 1, "d", COMMAND)
+        claimed = journal.new_claim(execution_id, 1, "d", COMMAND)
+        assert await journal.claim(claimed)
         if decided:
             await hub.bus.decisions.decide(
                 Claim(execution_id=execution_id, attempt=1, epoch=journal.epoch, nonce=claimed.nonce, digest="d")
@@ -96,6 +97,28 @@ async def test_an_undecided_claim_that_another_won_is_forgotten(hub: Hub) -> Non
     assert hub.events(execution_id) == []
     async with hub.journal() as journal:
         assert await journal.claims() == []
+
+
+@pytest.mark.parametrize("container", [None, ContainerState.CREATED])
+async def test_an_order_that_was_written_down_for_a_claim_that_another_won_is_forgotten(
+    hub: Hub, container: ContainerState | None
+) -> None:
+    execution_id = await left(hub, ClaimState.STARTING, container, decided=False)
+    await hub.bus.decisions.decide(Claim(execution_id=execution_id, attempt=1, epoch="o", nonce="o", digest="d"))
+    async with hub.runner():
+        await hub.ended(await hub.submit())
+    assert hub.events(execution_id) == []
+    assert hub.fake.starts[execution_id] == 0
+    assert hub.fake.containers == frozenset()
+    async with hub.journal() as journal:
+        assert await journal.claims() == []
+
+
+async def test_an_order_that_was_written_down_for_an_undecided_claim_is_carried_out_once_that_is_won(hub: Hub) -> None:
+    execution_id = await left(hub, ClaimState.STARTING, ContainerState.CREATED, decided=False)
+    async with hub.runner():
+        ended = await hub.ended(execution_id)
+    assert (hub.fake.starts[execution_id], ended.status) == (1, Status.COMPLETED)
 
 
 async def test_after_a_kill_five_queued_commands_run_once_each(hub: Hub) -> None:

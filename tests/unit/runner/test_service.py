@@ -292,6 +292,79 @@ async def test_what_was_taken_for_a_claim_that_another_has_won_is_removed(hub: H
         assert await journal.claims() == []
 
 
+@pytest.mark.parametrize("slots", [2, 5])
+async def test_as_many_commands_as_there_are_slots_are_claimed_at_the_same_time(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, slots: int
+) -> None:
+    hub.set_settings(max_concurrent_executions=slots)
+    decide, may_decide = hub.bus.decisions_.decide, asyncio.Event()
+    asked: set[str] = set()
+
+    async def held(proposal: Proposal) -> Decision:
+        asked.add(proposal.execution_id)
+        await may_decide.wait()
+        return await decide(proposal)
+
+    async def seen() -> int:
+        return len(asked)
+
+    monkeypatch.setattr(hub.bus.decisions_, "decide", held)
+    async with hub.runner():
+        executions = [await hub.submit() for _ in range(7)]
+        await eventually(seen, lambda count: count == slots)
+        await asyncio.sleep(0.05)
+        assert len(asked) == slots
+        may_decide.set()
+        endings = [await hub.ended(execution_id) for execution_id in executions]
+    assert {ended.status for ended in endings} == {Status.COMPLETED}
+    assert hub.fake.most_running <= slots
+
+
+async def test_a_command_that_comes_again_while_it_is_claimed_is_started_once_and_keeps_what_was_taken_for_it(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.fake.has_warm = True
+    decide, may_decide = hub.bus.decisions_.decide, asyncio.Event()
+
+    async def held(proposal: Proposal) -> Decision:
+        await may_decide.wait()
+        return await decide(proposal)
+
+    monkeypatch.setattr(hub.bus.decisions_, "decide", held)
+    execution_id = new_execution_id()
+    async with hub.runner():
+        await hub.publish(execution_id, {"program_id": "example"})
+        await eventually(lambda: _is_there(hub, execution_id))
+        for _ in range(3):
+            await hub.publish(execution_id, {"program_id": "example"})
+        await settled(hub, 3)
+        assert await _is_there(hub, execution_id)
+        may_decide.set()
+        ended = await hub.ended(execution_id)
+    assert (ended.status, hub.fake.starts[execution_id]) == (Status.COMPLETED, 1)
+
+
+async def test_what_is_being_claimed_at_a_stop_is_given_back_and_run_once_by_the_next_life(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.fake.has_warm = True
+    decide = hub.bus.decisions_.decide
+    with monkeypatch.context() as patched:
+
+        async def never(proposal: Proposal) -> Decision:
+            await asyncio.Event().wait()
+            return await decide(proposal)
+
+        patched.setattr(hub.bus.decisions_, "decide", never)
+        async with hub.runner():
+            execution_id = await hub.submit()
+            await eventually(lambda: _is_there(hub, execution_id))
+    assert hub.fake.starts[execution_id] == 0
+    async with hub.runner():
+        ended = await hub.ended(execution_id)
+    assert (ended.status, hub.fake.starts[execution_id]) == (Status.COMPLETED, 1)
+
+
 async def _is_there(hub: Hub, execution_id: str) -> bool:
     return execution_id in hub.fake.containers
 

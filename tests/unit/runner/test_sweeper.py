@@ -7,10 +7,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from runner.belongings import Belonging, Kind, owner_of
+from runner.claimed import Claimed
 from runner.engine import ContainerState
 from runner.errors import EngineUnavailable
+from runner.journal import Journal
 from runner.labels import ATTEMPT, EPOCH, EXECUTION_ID
 from runner.sweeper import Sweeper, find_strays
+from schemas.status import Status
 from tests.support.runner_fixtures import Hub
 from tests.support.wait import eventually
 from tests.unit.runner.test_fake_engine import spec
@@ -128,6 +131,33 @@ async def test_m46_a_runner_sweeps_from_time_to_time_and_leaves_what_it_runs(hub
         await asyncio.sleep(0.2)
         assert hub.fake.containers == {running}
         await hub.fake.destroy(running)
+
+
+async def test_m46_what_was_taken_for_a_claim_that_is_not_written_yet_is_no_stray(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.sweep_seconds = 0.05
+    hub.fake.has_warm = True
+    claim, may_write = Journal.claim, asyncio.Event()
+
+    async def held(journal: Journal, claimed: Claimed) -> bool:
+        await may_write.wait()
+        return await claim(journal, claimed)
+
+    monkeypatch.setattr(Journal, "claim", held)
+
+    async def there() -> frozenset[str]:
+        return hub.fake.containers
+
+    async with hub.runner():
+        execution_id = await hub.submit()
+        await eventually(there, lambda seen: seen == {execution_id})
+        hub.fake.add_foreign(spec("stray"), ContainerState.ENDED)
+        await eventually(there, lambda seen: "stray" not in seen)
+        assert await there() == {execution_id}
+        may_write.set()
+        ended = await hub.ended(execution_id)
+    assert (ended.status, hub.fake.starts[execution_id]) == (Status.COMPLETED, 1)
 
 
 @pytest.mark.parametrize(
