@@ -4,6 +4,8 @@ import asyncio
 import signal
 import sys
 
+from hub.event_loop import EventLoop
+from hub.event_loop import run as run_on_loop
 from tests.benchmarks.options import Options, parse
 from tests.benchmarks.run import run
 
@@ -23,4 +25,4 @@ async def _main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(_main(parse(sys.argv[1:]))))
+    sys.exit(run_on_loop(_main(parse(sys.argv[1:])), EventLoop.AUTO))

@@ -1,6 +1,5 @@
 """Raw aio-pika: durable queue, persistent messages, confirms. ``BENCH_QUEUE_TYPE`` is ``quorum``, as ours, or ``classic``."""
 
-import asyncio
 import json
 import os
 import sys
@@ -10,6 +9,7 @@ from contextlib import asynccontextmanager
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
+from hub.event_loop import EventLoop, run
 from tests.benchmarks.peers.ping import amqp_url, ping
 from tests.benchmarks.peers.sending import SendAsync, serve_async
 
@@ -51,6 +51,6 @@ async def work() -> None:
 
 if __name__ == "__main__":
     if "worker" in sys.argv:
-        asyncio.run(work())
+        run(work(), EventLoop.AUTO)
     else:
         serve_async(sender())

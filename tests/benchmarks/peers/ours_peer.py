@@ -2,7 +2,6 @@
 command, and again when the claim has been read back and the program could be started.
 """
 
-import asyncio
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from bus.messages import Claim, Message
 from bus.open import make_bus
 from bus.ports import Bus
+from hub.event_loop import EventLoop, run
 from tests.benchmarks.peers.ping import SECOND, amqp_url, ping
 from tests.benchmarks.peers.sending import SendAsync, serve_async
 
@@ -64,6 +64,6 @@ async def work() -> None:
 
 if __name__ == "__main__":
     if "worker" in sys.argv:
-        asyncio.run(work())
+        run(work(), EventLoop.AUTO)
     else:
         serve_async(sender(), second=True)

@@ -1,6 +1,7 @@
 """The sender of a peer: told over its stdin how many to send, answers with a line of JSON.
 
-They are sent one by one, each confirmed by the broker, the next one when the handler has said that it was reached.
+They are sent one by one, each confirmed by the broker, the next one when the handler has said that it was reached. All that
+are asynchronous run on uvloop, as the hub's services do.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
+from hub.event_loop import EventLoop, run
 from tests.benchmarks.peers.ping import SECOND, Ear
 
 #: Sends one message with (port, number) in it; the broker has it when this returns.
@@ -90,4 +92,4 @@ async def _serve_async(opening: AbstractAsyncContextManager[SendAsync], *, secon
 def serve_async(opening: AbstractAsyncContextManager[SendAsync], *, second: bool = False) -> None:
     """The same for what is asynchronous. ``second``: the handler pings twice."""
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve_async(opening, second=second))
+        run(_serve_async(opening, second=second), EventLoop.AUTO)
