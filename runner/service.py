@@ -343,6 +343,8 @@ class Runner:
 
     async def _try(self, life: Execution, claimed: Claimed, delivery: Delivery, group: asyncio.TaskGroup) -> bool:
         is_known = any(claimed.key == each.key for each in self._in_hand)
+        # First of all, since all else waits for it. What is written after a stop all the same, the next life finds.
+        claiming = asyncio.create_task(self._journal.claim(claimed), name=f"claim {life.name}")
         # It is among those that hear of ends from here on, so none is missed in between.
         self._candidates.add(life)
         telling = asyncio.create_task(self._cancels.tell(life), name=f"ends of {life.name}")
@@ -351,7 +353,7 @@ class Runner:
             if not is_known:
                 # While it is claimed and decided on, which is hardly ever for another.
                 life.get_ready()
-            if not await self._has_claimed(life, claimed, delivery):
+            if not await self._has_claimed(life, claimed, claiming, delivery):
                 await life.leave_off()
                 if not is_known:
                     await life.clear_away()
@@ -371,13 +373,13 @@ class Runner:
             self._drop(life, group)
         return has_begun
 
-    async def _has_claimed(self, life: Execution, claimed: Claimed, delivery: Delivery) -> bool:
-        """Write the claim down. False where it ends there, with the delivery settled."""
+    async def _has_claimed(self, life: Execution, claimed: Claimed, claiming: asyncio.Task[bool], delivery: Delivery) -> bool:
+        """Wait until the claim is written. False where it ends there, with the delivery settled."""
         # Asked while the claim is being written, which nobody has heard of yet.
         checking = asyncio.create_task(self._watch.check_for_work(), name="check the engine")
         try:
-            # It waits while the disk is full. What is written after a stop all the same, the next life finds.
-            is_new = await unless(self._stopping, self._journal.claim(claimed))
+            # It waits while the disk is full.
+            is_new = await unless(self._stopping, _done(claiming))
             if is_new:
                 life.is_claimed.set()
             engine_answers = await unless(self._stopping, _done(checking))
