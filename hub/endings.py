@@ -12,6 +12,13 @@ MAX_WAITS = 10_000
 OUTPUT_GRACE_SECONDS = 5.0
 
 
+class _Bell(asyncio.Event):
+    """Set when there is news."""
+
+    #: Whether the execution is known to have ended, with all of its output that was kept: nobody need look.
+    is_complete = False
+
+
 class Endings:
     """Waits for endings, woken by the projector."""
 
@@ -20,8 +27,8 @@ class Endings:
         self._max_waits = max_waits
         self._output_grace_seconds = output_grace_seconds
         #: Of those who want to hear of everything, and of those who wait for the end alone.
-        self._bells: dict[str, set[asyncio.Event]] = {}
-        self._end_bells: dict[str, set[asyncio.Event]] = {}
+        self._bells: dict[str, set[_Bell]] = {}
+        self._end_bells: dict[str, set[_Bell]] = {}
         self._waits = 0
 
     def are_awaited(self, execution_id: str, *, by_its_end: bool = True) -> bool:
@@ -53,25 +60,31 @@ class Endings:
                         await bell.wait()
                 except TimeoutError:
                     return has_ended
+                if bell.is_complete:
+                    return True
 
     def watching(self, execution_id: str) -> AbstractContextManager[asyncio.Event]:
         """An event that is set, inside the context, whenever the view shows something new of the execution."""
         return self._bell(self._bells, execution_id)
 
-    def wake(self, execution_ids: Iterable[str], *, ended: Collection[str] | None = None) -> None:
-        """The view shows something new of these executions: a status, or output. ``ended`` are those that have ended by it."""
+    def wake(
+        self, execution_ids: Iterable[str], *, ended: Collection[str] | None = None, complete: Collection[str] = ()
+    ) -> None:
+        """The view shows something new of these executions: a status, or output. ``ended`` are those that have ended by it, and
+        ``complete`` those of which all output that was kept came with that.
+        """
         for execution_id in execution_ids:
             _ring(self._bells, execution_id)
             if ended is None or execution_id in ended:
-                _ring(self._end_bells, execution_id)
+                _ring(self._end_bells, execution_id, is_complete=execution_id in complete)
 
     def wake_all(self) -> None:
         """The view may show something new of any execution."""
         self.wake({*self._bells, *self._end_bells})
 
     @contextmanager
-    def _bell(self, bells: dict[str, set[asyncio.Event]], execution_id: str) -> Iterator[asyncio.Event]:
-        bell = asyncio.Event()
+    def _bell(self, bells: dict[str, set[_Bell]], execution_id: str) -> Iterator[_Bell]:
+        bell = _Bell()
         bells.setdefault(execution_id, set()).add(bell)
         self._waits += 1
         try:
@@ -83,6 +96,7 @@ class Endings:
                 del bells[execution_id]
 
 
-def _ring(bells: dict[str, set[asyncio.Event]], execution_id: str) -> None:
+def _ring(bells: dict[str, set[_Bell]], execution_id: str, *, is_complete: bool = False) -> None:
     for bell in bells.get(execution_id, ()):
+        bell.is_complete = bell.is_complete or is_complete
         bell.set()

@@ -125,7 +125,7 @@ class Projector:
             self._on_transitions()
         if applied.cleanups:
             self._on_cleanups(applied.cleanups)
-        self._endings.wake(applied.changed, ended=applied.ended)
+        self._endings.wake(applied.changed, ended=applied.ended, complete=applied.complete)
         odd = {skip.value: count for skip, count in applied.skipped.items() if skip not in _ORDINARY}
         if odd:
             _log.warning("records skipped", action="records_skipped", **odd)

@@ -34,6 +34,8 @@ class AppliedLog:
     #: Executions of which something changed.
     changed: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
+    #: Those of which all output that was kept came inside the event of that end.
+    complete: set[str] = field(default_factory=set)
     skipped: Counter[Skip] = field(default_factory=Counter)
     #: By the id of the cleanup.
     cleanups: dict[str, CleanedUp] = field(default_factory=dict)
@@ -80,7 +82,11 @@ def _apply_entries(connection: sqlite3.Connection, entries: list[Entry], applied
     _store(connection, known, folded, now)
     applied.transitions += len(folded.transitions)
     applied.changed |= folded.rows.keys()
-    applied.ended |= {transition.execution_id for transition in folded.transitions if transition.is_terminal}
+    for transition in folded.transitions:
+        if transition.is_terminal:
+            applied.ended.add(transition.execution_id)
+            if isinstance(fact := transition.event.data, Ended) and _has_all(fact):
+                applied.complete.add(transition.execution_id)
     applied.skipped += folded.skipped
 
 
@@ -258,6 +264,13 @@ def _store_inline(connection: sqlite3.Connection, fact: Ended | AttemptEnded) ->
     connection.executemany(
         "INSERT OR REPLACE INTO outputs (execution_id, attempt, stream, content) VALUES (?, ?, ?, ?)",
         [(fact.execution_id, fact.attempt, place, content) for place, content in contents],
+    )
+
+
+def _has_all(fact: Ended) -> bool:
+    # Where a further attempt was never started, the output that is shown is that of an earlier one.
+    return (fact.attempt == 1 or fact.started_at is not None) and all(
+        summary.content is not None or not summary.chunks for summary in (fact.stdout, fact.stderr)
     )
 
 

@@ -30,7 +30,7 @@ class Desk:
     async def fold_in(self, *records: Record) -> None:
         applied = await self.view.apply_log(numbered(*records, start=self._offset), keep_finished=100)
         self._offset += len(records)
-        self.endings.wake(applied.ended)
+        self.endings.wake(applied.changed, ended=applied.ended, complete=applied.complete)
 
     async def pour(self, *records: Record) -> None:
         applied = await self.view.apply_output(numbered(*records, start=self._output_offset))
@@ -80,6 +80,29 @@ async def test_a_wait_is_answered_as_the_view_shows_the_ending(desk: Desk) -> No
     found = await desk.view.find(ONE)
     assert found is not None
     assert found.status.is_terminal
+
+
+@pytest.mark.parametrize(
+    ("stdout", "looks"), [(StreamSummary(), 1), (StreamSummary(total_bytes=1, content="a"), 1), (in_chunks(1, 1), 2)]
+)
+async def test_the_view_is_asked_again_only_where_the_ending_came_without_its_output(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, stdout: StreamSummary, looks: int
+) -> None:
+    asked_for: list[str] = []
+    has_ended = desk.view.has_ended
+
+    async def counted(execution_id: str) -> bool | None:
+        asked_for.append(execution_id)
+        return await has_ended(execution_id)
+
+    monkeypatch.setattr(desk.view, "has_ended", counted)
+    await desk.fold_in(asked(ONE), told(running(ONE)))
+    await desk.pour(chunk(ONE, 0, b"a"))
+    wait = await waiting(desk, ONE)
+    await desk.fold_in(told(ended(ONE, stdout=stdout)))
+    assert await wait is True
+    assert (await desk.view.output(ONE)).complete
+    assert len(asked_for) == looks
 
 
 async def test_an_ending_is_heard_by_all_who_wait_for_it_and_by_nobody_else(desk: Desk) -> None:
