@@ -38,8 +38,9 @@ _LOOK_SECONDS = 5.0
 #: Seconds that an agent may take to be ready: modules are imported before that.
 _READY_SECONDS = 120.0
 #: Seconds after a container was taken in which no other is made while its job has not ended: that wants the same cores, and
-#: somebody waits for it. And the most seconds that one which is missing waits for such a pause.
-_CALM_SECONDS, _LONGEST_WAIT_FOR_CALM_SECONDS = 0.3, 0.6
+#: somebody waits for it. Seconds after its end: the news of that wants them too. And the most seconds that one which is missing
+#: waits for such a pause.
+_BUSY_SECONDS, _CALM_SECONDS, _LONGEST_WAIT_FOR_CALM_SECONDS = 0.3, 0.03, 0.6
 _HEAVY_CALL_SECONDS = 120.0
 #: Seconds in which the pool must be gone at the end. What is left ends by itself, since nobody is attached any more.
 _CLOSE_SECONDS = 4.0
@@ -112,7 +113,7 @@ class DockerWarm:
         self._keeper: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._is_closed = False
-        #: First names of those whose job was begun a moment ago and has not ended → monotonic time of when they were taken.
+        #: First names of those whose job was begun, or has ended, a moment ago → monotonic time until which they count.
         self._busy: dict[str, float] = {}
         #: Set whenever such a job ends.
         self._calmer = asyncio.Event()
@@ -170,7 +171,7 @@ class DockerWarm:
             if taken.output.has_ended:
                 self._remove_soon(taken)
                 continue
-            self._busy[taken.name] = time.monotonic()
+            self._busy[taken.name] = time.monotonic() + _BUSY_SECONDS
             self._networks.note_use()
             self._changed.set()
             try:
@@ -197,7 +198,8 @@ class DockerWarm:
 
     def ended(self, first_name: str) -> None:
         """The job of a container that was taken has ended. Safe to repeat."""
-        if self._busy.pop(first_name, None) is not None:
+        if (busy_until := self._busy.get(first_name)) is not None:
+            self._busy[first_name] = min(busy_until, time.monotonic() + _CALM_SECONDS)
             self._calmer.set()
 
     async def used(self, first_name: str) -> None:
@@ -246,10 +248,10 @@ class DockerWarm:
         while True:
             self._calmer.clear()
             now = time.monotonic()
-            self._busy = {name: at for name, at in self._busy.items() if at + _CALM_SECONDS > now}
+            self._busy = {name: until for name, until in self._busy.items() if until > now}
             if not self._busy or now >= give_up_at:
                 return
-            until = min(max(self._busy.values()) + _CALM_SECONDS, give_up_at)
+            until = min(*self._busy.values(), give_up_at)
             with suppress(TimeoutError):
                 async with asyncio.timeout(until - now):
                     await self._calmer.wait()
