@@ -137,6 +137,8 @@ class Announcer:
     async def _announce_after(self, position: int | None, holder: Holder) -> None:
         #: Announced since the checkpoint advanced, and the monotonic time by which it is to do so.
         announced, due_at = 0, 0.0
+        announcing: asyncio.Task[None] | None = None
+        wave: list[StoredTransition] = []
         try:
             while True:
                 # Cleared before it looks: what is stored meanwhile sets it again.
@@ -147,13 +149,14 @@ class Announcer:
                 batch = await self._transitions.transitions_after(position, asked_for)
                 self._problem = None
                 for wave in _waves(batch):
-                    await _announce(holder, wave)
+                    announcing = asyncio.create_task(_announce(holder, wave), name="announce")
+                    # Not broken off: of what is under way nobody would know whether it was announced.
+                    await asyncio.shield(announcing)
+                    announcing = None
+                    due_at = due_at if announced else time.monotonic() + self._advance_seconds
+                    position, announced = wave[-1].offset, announced + len(wave)
                 if self._is_new_log:
                     continue
-                if batch:
-                    position = batch[-1].offset
-                    due_at = due_at if announced else time.monotonic() + self._advance_seconds
-                    announced += len(batch)
                 if announced == 0 or position is None:
                     await self._news.wait()
                 elif announced >= _BATCH or time.monotonic() >= due_at:
@@ -168,6 +171,8 @@ class Announcer:
                             await self._news.wait()
         except asyncio.CancelledError:
             # Where it stops in order, the next one repeats nothing.
+            if announcing is not None and await _is_done_at_last(announcing):
+                position, announced = wave[-1].offset, announced + len(wave)
             if announced and position is not None and not self._is_new_log:
                 await _advance_at_last(holder, position)
             raise
@@ -176,6 +181,13 @@ class Announcer:
         if before >= self._trimmed_to + _TRIM_EVERY:
             await self._transitions.trim_transitions(before)
             self._trimmed_to = before
+
+
+async def _is_done_at_last(announcing: asyncio.Task[None]) -> bool:
+    await asyncio.wait({announcing}, timeout=_LAST_ADVANCE_SECONDS)
+    announcing.cancel()
+    await asyncio.wait({announcing})
+    return not announcing.cancelled() and announcing.exception() is None
 
 
 async def _advance_at_last(holder: Holder, position: int) -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
-from bus.messages import Position, Record, StreamName
+from bus.messages import Announcement, Position, Record, StreamName
 from gateway.errors import ViewUnavailable
 from hub.announcer import Announcer
 from hub.transitions import StoredTransition
@@ -15,7 +15,7 @@ from hub.view import View
 from schemas.cloud_events import CONTENT_TYPE
 from schemas.events import parse_event
 from schemas.status import Status
-from tests.support.hub_bus import FakeAnnouncements
+from tests.support.hub_bus import FakeAnnouncements, FakeHolder
 from tests.support.records import NOON, asked, ended, numbered, running, told, uid
 from tests.support.wait import eventually
 
@@ -331,6 +331,27 @@ async def test_an_announcer_that_stops_in_order_leaves_nothing_to_be_repeated(be
         await bench.fold_in(asked(uid(3)))
         await bench.until_position(3)
     assert bench.ids == [f"{uid(number)}:1:0" for number in range(4)]
+
+
+async def test_what_is_being_announced_as_it_stops_is_not_announced_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce_all, is_out, may_confirm = FakeHolder.announce_all, asyncio.Event(), asyncio.Event()
+
+    async def confirmed_late(holder: FakeHolder, announcements: Sequence[Announcement]) -> None:
+        await announce_all(holder, announcements)
+        is_out.set()
+        await may_confirm.wait()
+
+    monkeypatch.setattr(FakeHolder, "announce_all", confirmed_late)
+    async with bench.announcing():
+        await bench.fold_in(asked(ONE))
+        await is_out.wait()
+        asyncio.get_running_loop().call_later(0.05, may_confirm.set)
+    async with bench.announcing():
+        await bench.fold_in(asked(TWO))
+        await bench.until_position(1)
+    assert bench.ids == [f"{ONE}:1:0", f"{TWO}:1:0"]
 
 
 async def test_a_checkpoint_that_is_due_moves_though_nothing_more_comes(bench: Bench) -> None:
