@@ -20,6 +20,7 @@ from bus.ports import Announcements, Holder
 from gateway.errors import ViewUnavailable
 from hub.duties import Duty, together
 from hub.transitions import StoredTransition, Transitions
+from runner.waiting import finished
 from schemas.failpoints import failpoint
 
 _log = structlog.get_logger()
@@ -30,8 +31,8 @@ _BATCH = 200
 _AT_ONCE = 64
 #: Seconds after which it advances at the latest. Each time costs the bus more than an announcement does.
 ADVANCE_SECONDS = 0.1
-#: Seconds for that when it stops.
-_LAST_ADVANCE_SECONDS = 1.0
+#: Seconds for that when it stops, and for what is being announced then.
+_LAST_ADVANCE_SECONDS = _LAST_ANNOUNCE_SECONDS = 1.0
 #: Places in the log behind the checkpoint whose transitions are kept.
 KEPT_BEHIND = 100_000
 #: Places in the log between two trimmings.
@@ -137,8 +138,13 @@ class Announcer:
     async def _announce_after(self, position: int | None, holder: Holder) -> None:
         #: Announced since the checkpoint advanced, and the monotonic time by which it is to do so.
         announced, due_at = 0, 0.0
-        announcing: asyncio.Task[None] | None = None
-        wave: list[StoredTransition] = []
+
+        async def announce(wave: list[StoredTransition]) -> None:
+            nonlocal position, announced, due_at
+            await _announce(holder, wave)
+            due_at = due_at if announced else time.monotonic() + self._advance_seconds
+            position, announced = wave[-1].offset, announced + len(wave)
+
         try:
             while True:
                 # Cleared before it looks: what is stored meanwhile sets it again.
@@ -149,12 +155,8 @@ class Announcer:
                 batch = await self._transitions.transitions_after(position, asked_for)
                 self._problem = None
                 for wave in _waves(batch):
-                    announcing = asyncio.create_task(_announce(holder, wave), name="announce")
                     # Not broken off: of what is under way nobody would know whether it was announced.
-                    await asyncio.shield(announcing)
-                    announcing = None
-                    due_at = due_at if announced else time.monotonic() + self._advance_seconds
-                    position, announced = wave[-1].offset, announced + len(wave)
+                    await finished(announce(wave), _LAST_ANNOUNCE_SECONDS)
                 if self._is_new_log:
                     continue
                 if announced == 0 or position is None:
@@ -171,8 +173,6 @@ class Announcer:
                             await self._news.wait()
         except asyncio.CancelledError:
             # Where it stops in order, the next one repeats nothing.
-            if announcing is not None and await _is_done_at_last(announcing):
-                position, announced = wave[-1].offset, announced + len(wave)
             if announced and position is not None and not self._is_new_log:
                 await _advance_at_last(holder, position)
             raise
@@ -181,13 +181,6 @@ class Announcer:
         if before >= self._trimmed_to + _TRIM_EVERY:
             await self._transitions.trim_transitions(before)
             self._trimmed_to = before
-
-
-async def _is_done_at_last(announcing: asyncio.Task[None]) -> bool:
-    await asyncio.wait({announcing}, timeout=_LAST_ADVANCE_SECONDS)
-    announcing.cancel()
-    await asyncio.wait({announcing})
-    return not announcing.cancelled() and announcing.exception() is None
 
 
 async def _advance_at_last(holder: Holder, position: int) -> None:

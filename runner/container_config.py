@@ -86,8 +86,10 @@ class Joint:
         return f"{JOINED}{self.container_id}"
 
 
-def join(body: Mapping[str, Any], joint: Joint) -> dict[str, Any]:
-    """The same body with the network of a sandbox instead of one of its own."""
+def join(body: Mapping[str, Any], joint: Joint | None) -> Mapping[str, Any]:
+    """The same body with the network of a sandbox, where there is one, instead of one of its own."""
+    if joint is None:
+        return body
     host = body["HostConfig"]
     mounts = [*host["Mounts"], *(mount(source, place) for place, source in joint.files)]
     return {**body, "HostConfig": {**host, "Mounts": mounts, "NetworkMode": joint.network_mode}}

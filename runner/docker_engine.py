@@ -12,7 +12,7 @@ from aiodocker.exceptions import DockerError
 
 from runner import labels
 from runner.belongings import Belonging
-from runner.container_config import ImageCommand, Joint, create_body, join, order
+from runner.container_config import ImageCommand, create_body, join, order
 from runner.docker_belongings import DockerBelongings
 from runner.docker_connection import DockerConnection
 from runner.docker_daemon import DockerDaemon
@@ -51,12 +51,10 @@ from runner.run_spec import RunSpec
 from runner.start_gate import Priority, StartGate
 from runner.steps import Step
 from runner.waiting import cancel, finished, surely
-from runner.warm_networks import WarmNetworks
 from runner.warm_plan import plan_warm
 from runner.warm_pool import NO_POOL, PoolLimits, Warm
 from runner.warm_run import WarmRun
 from schemas.failpoints import failpoint
-from schemas.programs import Network
 from schemas.reasons import Reason
 from schemas.settings import DEFAULT_IMAGE
 
@@ -97,10 +95,16 @@ class DockerEngine:
         self._sight = DockerSight(self._connection, identity)
         self._belongings = DockerBelongings(self._connection, identity)
         self._environments = DockerEnvironments(self._connection, self._images, identity, self._gate)
-        self._sandboxes = DockerSandboxes(
-            self._connection, self._images, identity, self._gate, use=sandbox_use, image=sandbox_image
-        )
         self._version = DockerVersion(self._connection, self._daemon)
+        self._sandboxes = DockerSandboxes(
+            self._connection,
+            self._images,
+            identity,
+            self._gate,
+            use=sandbox_use,
+            image=sandbox_image,
+            docker_version=lambda: self._version.last,
+        )
         #: What it keeps warm.
         self.warm = DockerWarm(
             self._connection,
@@ -108,7 +112,7 @@ class DockerEngine:
             self._environments,
             self._gate,
             warm_limits,
-            WarmNetworks(self._sandboxes, lambda: self._version.last),
+            self._sandboxes,
         )
         self._runs: dict[str, DockerRun] = {}
         self._ends = DockerEnds(self._connection, self._daemon, self._events, self._runs)
@@ -173,10 +177,8 @@ class DockerEngine:
         )
 
     async def _prepare_cold(self, spec: RunSpec, image: ImageCommand) -> Prepared:
-        joint = None
-        if spec.network is Network.NONE:
-            joint = await self._sandboxes.take(spec.name, spec.program_id, self._version.last)
-        container_id = await self._create(spec, _body(spec, image, joint))
+        joint = await self._sandboxes.take(spec.name, spec)
+        container_id = await self._create(spec, join(create_body(spec, image), joint))
         actions = spec.actions
         if spec.actions:
             found = await look_for_commands(self._connection, spec.name)
@@ -185,7 +187,7 @@ class DockerEngine:
             if not found.shell:
                 # The program itself may need none.
                 spec = replace(spec, actions=frozenset(), host_actions=None)
-                container_id = await self._create(spec, _body(spec, image, joint))
+                container_id = await self._create(spec, join(create_body(spec, image), joint))
         self._runs[spec.name] = DockerRun(DockerOutput(self._connection, spec.name), takes_orders=bool(spec.actions))
         return Prepared(container_id, actions)
 
@@ -439,8 +441,3 @@ class DockerEngine:
             return self._runs[name]
         except KeyError:
             raise OutOfOrder(f"container {name} was not prepared here") from None
-
-
-def _body(spec: RunSpec, image: ImageCommand, joint: Joint | None) -> dict[str, Any]:
-    body = create_body(spec, image)
-    return body if joint is None else join(body, joint)

@@ -31,10 +31,12 @@ from runner.docker_output import DockerOutput
 from runner.engine import Frame
 from runner.errors import CannotRun, EngineUnavailable
 from runner.identity import Identity
+from runner.run_spec import RunSpec
 from runner.sandbox_config import PREFIX, joined, joint_of, packets_of, sandbox_body
 from runner.start_gate import Priority, StartGate
 from runner.waiting import cancel, finished
 from schemas.failpoints import failpoint
+from schemas.programs import Network
 
 log = structlog.get_logger()
 
@@ -111,14 +113,18 @@ class DockerSandboxes:
         *,
         use: SandboxUse,
         image: Callable[[], str],
+        docker_version: Callable[[], str],
     ) -> None:
-        """``image`` names the image to make them of: one with a shell, which no program has made."""
+        """``image`` names the image to make them of: one with a shell, which no program has made. ``docker_version`` is the
+        daemon's, as it was told last.
+        """
         self._connection = connection
         self._images = images
         self._identity = identity
         self._gate = gate
         self._use = use
         self._image = image
+        self._docker_version = docker_version
         #: All that are there or are being made, by their containers' names …
         self._all: dict[str, _Sandbox] = {}
         #: … those that wait for a program, the one used last at the end …
@@ -139,15 +145,15 @@ class DockerSandboxes:
         """Names of the containers that nobody else may remove."""
         return frozenset(self._all)
 
-    async def take(self, container: str, program_id: str, docker_version: str, *, is_busy: bool = True) -> Joint | None:
+    async def take(self, container: str, spec: RunSpec, *, is_busy: bool = True) -> Joint | None:
         """A sandbox for this container alone until it is given back; ``None`` where it is to be made without.
 
         Where it ``is_busy``, one more is made for the next that misses one.
         """
-        if not self._is_wanted(docker_version):
+        if spec.network is not Network.NONE or not self._is_wanted():
             return None
-        self._users[container] = program_id
-        if program_id in self._talkative:
+        self._users[container] = spec.program_id
+        if spec.program_id in self._talkative:
             return None
         had = self._taken.pop(container, None)
         candidates = [had] if had is not None else []
@@ -210,9 +216,9 @@ class DockerSandboxes:
         self._all.clear()
         self._free.clear()
 
-    def _is_wanted(self, docker_version: str) -> bool:
+    def _is_wanted(self) -> bool:
         if self._use is SandboxUse.AUTO:
-            major = re.match(r"\d+", docker_version)
+            major = re.match(r"\d+", self._docker_version())
             return not self._closed and major is not None and int(major[0]) < _FAST_SINCE
         return not self._closed and self._use is SandboxUse.ON
 

@@ -19,13 +19,13 @@ from runner.docker_environments import DockerEnvironments
 from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
+from runner.docker_sandboxes import DockerSandboxes
 from runner.errors import CannotRun, EngineUnavailable
 from runner.run_spec import RunSpec
 from runner.start_gate import Priority, StartGate
 from runner.waiting import cancel, finished
 from runner.warm_agent import MOST_READY_BYTES, Ready, parse_ready
 from runner.warm_job import is_shell_variable
-from runner.warm_networks import WarmNetworks
 from runner.warm_plan import body_of, is_preloaded, key_of
 from runner.warm_pool import SHIM_BYTES, UNKNOWN_BYTES, Kept, PoolLimits, Warm, changes
 from schemas.failpoints import failpoint
@@ -41,6 +41,9 @@ _READY_SECONDS = 120.0
 #: somebody waits for it. Seconds after its end: the news of that wants them too. And the most seconds that one which is missing
 #: waits for such a pause.
 _BUSY_SECONDS, _CALM_SECONDS, _LONGEST_WAIT_FOR_CALM_SECONDS = 0.3, 0.03, 0.6
+#: Seconds after a container was taken for which more are likely to be: only then is a network sandbox worth what it takes to
+#: make one.
+_TAKEN_AGAIN_SECONDS = 10.0
 _HEAVY_CALL_SECONDS = 120.0
 #: Seconds in which the pool must be gone at the end. What is left ends by itself, since nobody is attached any more.
 _CLOSE_SECONDS = 4.0
@@ -92,14 +95,14 @@ class DockerWarm:
         environments: DockerEnvironments,
         gate: StartGate,
         limits: PoolLimits,
-        networks: WarmNetworks,
+        sandboxes: DockerSandboxes,
     ) -> None:
         self._connection = connection
         self._images = images
         self._environments = environments
         self._gate = gate
         self._limits = limits
-        self._networks = networks
+        self._sandboxes = sandboxes
         #: First names of the containers that are this process's own business, from before they are made until they are gone.
         self.in_use: set[str] = set()
         self._wanted: Sequence[Warm] = ()
@@ -117,6 +120,8 @@ class DockerWarm:
         self._busy: dict[str, float] = {}
         #: Set whenever such a job ends.
         self._calmer = asyncio.Event()
+        #: Monotonic time of when a container was taken last.
+        self._taken_at = float("-inf")
         #: How many containers were taken so far.
         self.taken = 0
         #: How many are still to be made of what is wanted and can be; ``None`` before that is known.
@@ -171,8 +176,8 @@ class DockerWarm:
             if taken.output.has_ended:
                 self._remove_soon(taken)
                 continue
-            self._busy[taken.name] = time.monotonic() + _BUSY_SECONDS
-            self._networks.note_use()
+            self._taken_at = time.monotonic()
+            self._busy[taken.name] = self._taken_at + _BUSY_SECONDS
             self._changed.set()
             try:
                 async with self._connection.call("naming a container") as docker:
@@ -206,7 +211,7 @@ class DockerWarm:
         """A container that was taken is gone. Safe to repeat."""
         self.ended(first_name)
         self.in_use.discard(first_name)
-        await self._networks.give_back(first_name)
+        await self._sandboxes.give_back(first_name)
 
     async def close(self) -> None:
         """Remove all that wait, until something is wanted again. Safe to repeat."""
@@ -339,13 +344,13 @@ class DockerWarm:
                 self._ready[key].append(made)
 
     async def _warmed(self, key: str, kind: _Kind, name: str, output: DockerOutput) -> WarmContainer:
-        joint = await self._networks.take(name, kind.spec)
+        is_busy = time.monotonic() - self._taken_at < _TAKEN_AGAIN_SECONDS
+        joint = await self._sandboxes.take(name, kind.spec, is_busy=is_busy)
         async with (
             self._gate.start(Priority.REFILL),
             self._connection.call("making a warm container", _HEAVY_CALL_SECONDS) as docker,
         ):
-            body = kind.body if joint is None else join(kind.body, joint)
-            created = await finished(docker.containers.create(body, name=name))
+            created = await finished(docker.containers.create(join(kind.body, joint), name=name))
             failpoint("docker.warm_created")
         await output.attach(with_stdin=True)
         async with (

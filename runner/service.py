@@ -347,7 +347,7 @@ class Runner:
         claiming = asyncio.create_task(self._journal.claim(claimed), name=f"claim {life.name}")
         # It is among those that hear of ends from here on, so none is missed in between.
         self._candidates.add(life)
-        telling = asyncio.create_task(self._cancels.tell(life), name=f"ends of {life.name}")
+        telling = self._tell_of_ends(life)
         has_begun = False
         try:
             if not is_known:
@@ -471,6 +471,10 @@ class Runner:
         task.add_done_callback(self._lives.pop)
         return True
 
+    def _tell_of_ends(self, life: Execution) -> asyncio.Task[None]:
+        """Begin to tell it of an end that came before it was in hand."""
+        return asyncio.create_task(self._cancels.tell(life), name=f"ends of {life.name}")
+
     def _drop(self, life: Execution, group: asyncio.TaskGroup) -> None:
         """It is not to be run here: remove what was made ready for it, and its claim."""
         task = group.create_task(life.clean_up(), name=f"drop {life.name}")
@@ -484,7 +488,7 @@ class Runner:
     async def _live(self, life: Execution, telling: asyncio.Task[None] | None, *, taken_up: bool) -> None:
         if telling is None:
             # It is among those that hear of ends by now, so none is missed in between.
-            telling = asyncio.create_task(self._cancels.tell(life), name=f"ends of {life.name}")
+            telling = self._tell_of_ends(life)
         try:
             if taken_up:
                 await telling

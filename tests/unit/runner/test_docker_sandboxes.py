@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -7,7 +8,10 @@ from runner.docker_images import DockerImages
 from runner.docker_sandboxes import DockerSandboxes, SandboxUse
 from runner.identity import Identity
 from runner.start_gate import StartGate
+from schemas.programs import Network
 from tests.unit.runner.test_container_config import SPEC
+
+ALONE = replace(SPEC, network=Network.NONE)
 
 
 @pytest.fixture
@@ -17,9 +21,15 @@ async def connection() -> AsyncIterator[DockerConnection]:
     await connection.close()
 
 
-def sandboxes(connection: DockerConnection, use: SandboxUse) -> DockerSandboxes:
+def sandboxes(connection: DockerConnection, use: SandboxUse, version: str = "20.10") -> DockerSandboxes:
     return DockerSandboxes(
-        connection, DockerImages(connection), Identity("hub", "runner"), StartGate(1), use=use, image=lambda: "base"
+        connection,
+        DockerImages(connection),
+        Identity("hub", "runner"),
+        StartGate(1),
+        use=use,
+        image=lambda: "base",
+        docker_version=lambda: version,
     )
 
 
@@ -38,9 +48,9 @@ def sandboxes(connection: DockerConnection, use: SandboxUse) -> DockerSandboxes:
 async def test_sandboxes_are_for_engines_that_gain_by_them_unless_somebody_decided(
     connection: DockerConnection, use: SandboxUse, version: str, wanted: bool
 ) -> None:
-    kept = sandboxes(connection, use)
+    kept = sandboxes(connection, use, version)
     # With no engine to make one on, nobody gets one; whether one is wanted shows by its being made.
-    assert await kept.take(SPEC.name, SPEC.program_id, version) is None
+    assert await kept.take(SPEC.name, ALONE) is None
     assert bool(kept.in_use) is wanted
     await kept.give_back(SPEC.name)
     await kept.close()
@@ -50,5 +60,5 @@ async def test_sandboxes_are_for_engines_that_gain_by_them_unless_somebody_decid
 async def test_nothing_is_made_once_they_are_closed(connection: DockerConnection) -> None:
     kept = sandboxes(connection, SandboxUse.ON)
     await kept.close()
-    assert await kept.take(SPEC.name, SPEC.program_id, "20.10") is None
+    assert await kept.take(SPEC.name, ALONE) is None
     assert kept.in_use == frozenset()

@@ -248,17 +248,25 @@ async def test_what_was_decided_otherwise_is_acknowledged_and_dropped(hub: Hub, 
         assert await journal.claims() == []
 
 
-async def test_what_is_kept_warm_is_taken_while_the_claim_is_decided_and_started_only_then(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub.fake.has_warm = True
+def hold_decisions(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, set[str]]:
+    """Nothing is decided until the event is set; and the executions that decisions were asked for."""
     decide, may_decide = hub.bus.decisions_.decide, asyncio.Event()
+    asked: set[str] = set()
 
     async def held(proposal: Proposal) -> Decision:
+        asked.add(proposal.execution_id)
         await may_decide.wait()
         return await decide(proposal)
 
     monkeypatch.setattr(hub.bus.decisions_, "decide", held)
+    return may_decide, asked
+
+
+async def test_what_is_kept_warm_is_taken_while_the_claim_is_decided_and_started_only_then(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.fake.has_warm = True
+    may_decide, _ = hold_decisions(hub, monkeypatch)
     async with hub.runner():
         execution_id = await hub.submit()
         await eventually(lambda: _is_there(hub, execution_id))
@@ -297,18 +305,11 @@ async def test_as_many_commands_as_there_are_slots_are_claimed_at_the_same_time(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, slots: int
 ) -> None:
     hub.set_settings(max_concurrent_executions=slots)
-    decide, may_decide = hub.bus.decisions_.decide, asyncio.Event()
-    asked: set[str] = set()
-
-    async def held(proposal: Proposal) -> Decision:
-        asked.add(proposal.execution_id)
-        await may_decide.wait()
-        return await decide(proposal)
+    may_decide, asked = hold_decisions(hub, monkeypatch)
 
     async def seen() -> int:
         return len(asked)
 
-    monkeypatch.setattr(hub.bus.decisions_, "decide", held)
     async with hub.runner():
         executions = [await hub.submit() for _ in range(7)]
         await eventually(seen, lambda count: count == slots)
@@ -324,13 +325,7 @@ async def test_a_command_that_comes_again_while_it_is_claimed_is_started_once_an
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.fake.has_warm = True
-    decide, may_decide = hub.bus.decisions_.decide, asyncio.Event()
-
-    async def held(proposal: Proposal) -> Decision:
-        await may_decide.wait()
-        return await decide(proposal)
-
-    monkeypatch.setattr(hub.bus.decisions_, "decide", held)
+    may_decide, _ = hold_decisions(hub, monkeypatch)
     execution_id = new_execution_id()
     async with hub.runner():
         await hub.publish(execution_id, {"program_id": "example"})
@@ -348,14 +343,8 @@ async def test_what_is_being_claimed_at_a_stop_is_given_back_and_run_once_by_the
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.fake.has_warm = True
-    decide = hub.bus.decisions_.decide
     with monkeypatch.context() as patched:
-
-        async def never(proposal: Proposal) -> Decision:
-            await asyncio.Event().wait()
-            return await decide(proposal)
-
-        patched.setattr(hub.bus.decisions_, "decide", never)
+        hold_decisions(hub, patched)
         async with hub.runner():
             execution_id = await hub.submit()
             await eventually(lambda: _is_there(hub, execution_id))
