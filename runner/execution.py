@@ -46,7 +46,6 @@ from schemas.catalogue import Catalogue
 from schemas.ids import routable_program_id
 from schemas.masking import masked_command_line, parameters_line
 from schemas.output import StreamName, StreamSummary
-from schemas.programs import Program
 from schemas.reasons import Reason
 from schemas.retries import NEVER, Retry
 from schemas.status import Status
@@ -72,19 +71,11 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
-    """What is known before an attempt is run."""
-
-    catalogue: Catalogue
-    program: Program
-    spec: Spec
-
-
-@dataclass(frozen=True, slots=True)
 class _Ready:
     """What is known, and there, before an attempt is run."""
 
-    planned: _Planned
+    catalogue: Catalogue
+    spec: Spec
     #: Its course in a container that was kept warm for it, with the first step in the journal as if it was ordered; ``None``
     #: where a container is still to be made.
     course: Course | None
@@ -275,10 +266,10 @@ class Execution:
         self._raise_if_not_to_be_started()
         if ready.course is not None:
             return await self._step_by_step(ready.course, NO_ORDER, is_written=True)
-        return await self._step_by_step(self._course(ready.planned, await self._prepare(ready.planned.spec)), NO_ORDER)
+        prepared = await self._prepare(ready.spec)
+        return await self._step_by_step(self._course(ready.catalogue, ready.spec, prepared), NO_ORDER)
 
-    def _course(self, planned: _Planned, prepared: Prepared) -> Course:
-        spec = planned.spec
+    def _course(self, catalogue: Catalogue, spec: Spec, prepared: Prepared) -> Course:
         self._container.adoptable = prepared.adoptable
         self._was_warm = prepared.was_warm
         for note in prepared.notes:
@@ -292,7 +283,7 @@ class Execution:
             memory_bytes=spec.memory_bytes,
             timeout_seconds=spec.timeout_seconds,
             stop_grace_seconds=spec.stop_grace_seconds,
-            output_limit=planned.catalogue.settings.output_limit,
+            output_limit=catalogue.settings.output_limit,
             actions=prepared.actions,
             action_timeout_seconds=spec.action_timeout_seconds,
             said_before=self._before.text(),
@@ -333,16 +324,13 @@ class Execution:
         async def wrote(piece: Piece) -> None:
             await self._journal.wrote(self._claimed, piece, self._reports.wrote(course.program_id, piece))
 
-        async def change(changed: Course) -> None:
-            await self._journal.starting(self._claimed, changed)
-
         steps = StepByStep(
             self._engine,
             self._container,
             course,
             Witness(
                 may_begin=self._until_sure,
-                course=change,
+                course=lambda changed: self._journal.starting(self._claimed, changed),
                 started=started,
                 wrote=wrote,
             ),
@@ -381,22 +369,22 @@ class Execution:
         self._has_begun = True
 
     async def _get_ready(self) -> _Ready:
-        planned = await self._plan()
-        self._around.demand.used(planned.program.id, time.monotonic())
+        catalogue, spec = await self._plan()
+        self._around.demand.used(spec.program_id, time.monotonic())
         existed, self._container.may_exist = self._container.may_exist, True
         try:
-            prepared = await self._engine.take_warm(planned.spec)
+            prepared = await self._engine.take_warm(spec)
         except EngineUnavailable:
-            return _Ready(planned, None)  # it is asked again, and more patiently
+            return _Ready(catalogue, spec, None)  # it is asked again, and more patiently
         self._container.may_exist = existed or prepared is not None
         if prepared is None:
-            return _Ready(planned, None)
-        course = self._course(planned, prepared)
+            return _Ready(catalogue, spec, None)
+        course = self._course(catalogue, spec, prepared)
         course = course.begin(course.first_step, start_before=NEVER_STARTED, written_before=self._container.written)
         await self.is_claimed.wait()
         self._is_ordered = True
         await self._journal.starting(self._claimed, course)
-        return _Ready(planned, course)
+        return _Ready(catalogue, spec, course)
 
     async def _made_ready(self) -> _Ready:
         try:
@@ -414,7 +402,7 @@ class Execution:
         if self._ends_told is not None:
             await self._ends_told
 
-    async def _plan(self) -> _Planned:
+    async def _plan(self) -> tuple[Catalogue, Spec]:
         catalogue, program = await find_program(self._claimed.command.program_id, self._around.catalogues)
         self._program_id = program.id
         if not program.enabled:
@@ -426,7 +414,7 @@ class Execution:
             self._before.say(HUB, note)
             self._log.info(note, action="execution_note")
         self._log.info("Docker command: %s", masked_command_line(spec.command_line), action="docker_command")
-        return _Planned(catalogue, program, spec)
+        return catalogue, spec
 
     async def _prepare(self, spec: Spec) -> Prepared:
         try:
