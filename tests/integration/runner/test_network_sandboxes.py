@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,22 @@ def sandbox_of(execution_id: str) -> str | None:
 @pytest.fixture
 async def engine(identity: Identity, python_image: str) -> AsyncIterator[DockerEngine]:
     """An engine that has sandboxes, whatever Docker it is."""
-    engine = make_engine(identity, python_image)
-    yield engine
-    await engine.close()
+    async with closing(make_engine(identity, python_image)) as engine:
+        yield engine
 
     async def left() -> set[str]:
         return sandboxes(identity)
 
     await eventually(left, lambda found: not found, within_seconds=30)
+
+
+@asynccontextmanager
+async def closing(engine: DockerEngine) -> AsyncIterator[DockerEngine]:
+    """An engine, closed whatever a test finds: what it leaves open fails another test, at any time."""
+    try:
+        yield engine
+    finally:
+        await engine.close()
 
 
 def make_engine(identity: Identity, image: str) -> DockerEngine:
@@ -76,12 +85,12 @@ async def run(around: Hub, *, program: str = "example", **parameters: str) -> tu
 
 
 async def cleared(around: Hub) -> None:
-    """No program has a sandbox any more, and none is being made or removed."""
+    """No program has a sandbox any more, and none is being looked at, made or removed."""
     assert isinstance(around.engine, DockerEngine)
     kept = around.engine._sandboxes
 
     async def at_rest() -> bool:
-        return not kept._users and not kept._taken and not kept._tasks
+        return not kept._users and not kept._tasks and len(kept._free) == len(kept._all)
 
     await eventually(at_rest, within_seconds=30)
 
@@ -265,31 +274,31 @@ async def test_a_sandbox_of_an_earlier_life_stays_as_long_as_its_program_runs_m4
         return False
 
     around = hub(WAITS, network="none")
-    around.engine = earlier = make_engine(identity, python_image)
-    async with around.crashing_runner():
-        _, sandbox = await run_in_a_sandbox(around)
-        (folder(around) / "go").unlink()
-        execution_id = await around.submit()
-        await around.is_running(execution_id)
-        assert sandbox_of(execution_id) == sandbox
-    # As after a SIGKILL: its connections are gone, and nothing was cleared away.
-    await earlier._connection.close()
+    async with closing(make_engine(identity, python_image)) as earlier:
+        around.engine = earlier
+        async with around.crashing_runner():
+            _, sandbox = await run_in_a_sandbox(around)
+            (folder(around) / "go").unlink()
+            execution_id = await around.submit()
+            await around.is_running(execution_id)
+            assert sandbox_of(execution_id) == sandbox
+        # As after a SIGKILL: its connections are gone, and nothing was cleared away.
+        await earlier._connection.close()
 
-    around.engine = engine
-    strays = await find_strays(engine, nobody_claims, nobody_else)
-    assert [stray.belonging.name for stray in strays] == [execution_id]
-    async with around.runner():
-        assert sandboxes(identity) == {sandbox}
-        (folder(around) / "go").touch()
-        assert (await around.ended(execution_id)).status is Status.COMPLETED
+        around.engine = engine
+        strays = await find_strays(engine, nobody_claims, nobody_else)
+        assert [stray.belonging.name for stray in strays] == [execution_id]
+        async with around.runner():
+            assert sandboxes(identity) == {sandbox}
+            (folder(around) / "go").touch()
+            assert (await around.ended(execution_id)).status is Status.COMPLETED
 
-        async def is_removed() -> bool:
-            return execution_id not in docker("ps", "--all", "--format={{.Names}}")
+            async def is_removed() -> bool:
+                return execution_id not in docker("ps", "--all", "--format={{.Names}}")
 
-        await eventually(is_removed)
-        assert await Sweeper(engine, nobody_claims, is_anothers=nobody_else).sweep() == 1
-        assert sandboxes(identity) == set()
-    await earlier.close()
+            await eventually(is_removed)
+            assert await Sweeper(engine, nobody_claims, is_anothers=nobody_else).sweep() == 1
+            assert sandboxes(identity) == set()
 
 
 async def test_fault13_a_sandbox_that_ended_with_docker_is_started_again_for_who_was_to_start_in_it(
@@ -379,12 +388,10 @@ async def test_an_image_that_can_not_make_a_sandbox_only_costs_the_gain(
     hub: MakeHub, identity: Identity, python_image: str
 ) -> None:
     around = hub(WAITS, network="none")
-    around.engine = engine = make_engine(identity, "pyexecutorhub-test-missing:none")
-    try:
+    async with closing(make_engine(identity, "pyexecutorhub-test-missing:none")) as engine:
+        around.engine = engine
         async with around.runner():
             for _ in range(3):
                 ended, sandbox = await run(around)
                 assert (ended.status, sandbox) == (Status.COMPLETED, None)
         assert sandboxes(identity) == set()
-    finally:
-        await engine.close()
