@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ IMAGE = "pyexecutorhub-test-python:local"
 SOCKET = "/var/run/docker.sock"
 #: Label of every container that the tests of this process make.
 INSTANCE = f"test-{os.getpid()}"
+#: Seconds in which Docker must have removed a container, whoever asked it to.
+_REMOVE_SECONDS = 30.0
 
 _DOCKERFILE = """\
 FROM pyexecutorhub-debian:bookworm
@@ -43,6 +46,18 @@ def inspect(name: str) -> dict[str, Any]:
     return found
 
 
+def remove(*names: str) -> None:
+    """Remove containers, of which Docker may be removing some already.
+
+    Raises:
+        AssertionError: one is still there after a while; the text has what Docker says.
+    """
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    for name in names:
+        while docker("ps", "--all", "--quiet", "--no-trunc", f"--filter=name=^/{name}$"):
+            docker("rm", "--force", "--volumes", name, check=time.monotonic() > deadline)
+
+
 def containers(**wanted: str) -> list[str]:
     """Names of the containers, running or not, that carry these labels of ours."""
     keys = {"instance": labels.INSTANCE, "execution_id": labels.EXECUTION_ID}
@@ -59,7 +74,7 @@ def docker_instance() -> Iterator[str]:
     """The label's value for this process; its containers are gone in the end."""
     yield INSTANCE
     if left := containers(instance=INSTANCE):
-        docker("rm", "--force", "--volumes", *left)
+        remove(*left)
     for kind in ("network", "volume"):  # of Compose projects
         if left := docker(kind, "ls", "--quiet", f"--filter=label={labels.INSTANCE}={INSTANCE}").split():
             docker(kind, "rm", *left)

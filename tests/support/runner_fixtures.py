@@ -216,6 +216,10 @@ class Hub:
         (ended,) = await eventually(look, within_seconds=within_seconds)
         return ended
 
+    async def run(self, program_id: str = "example", *, within_seconds: float = 30.0) -> Ended:
+        """The end of one more run."""
+        return await self.ended(await self.submit(program_id), within_seconds=within_seconds)
+
     async def is_running(self, execution_id: str) -> Running:
         """The event that it runs, once it was told."""
 

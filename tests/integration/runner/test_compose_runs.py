@@ -9,6 +9,7 @@ from runner import labels
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 from tests.integration.runner.compose_hub import DEBIAN, ComposeHub, compose_hub, nothing_built_stays
+from tests.integration.runner.conftest import killed_for_want_of_memory
 from tests.support.compose import compose, left_of
 from tests.support.docker import docker
 from tests.support.wait import eventually
@@ -211,7 +212,7 @@ async def test_a_service_that_runs_out_of_memory_is_named_k10(compose_hub: Compo
     hungry = "x=x; while true; do x=$x$x$x$x; done"
     around = compose_hub({"services": {"app": shell(hungry, mem_limit="32m")}}, memory_limit=64 * 1024**2)
     async with around.runner():
-        ended = await around.ended(await around.submit(), within_seconds=60)
+        ended = await killed_for_want_of_memory(lambda: around.run(within_seconds=60))
 
     assert (ended.status, ended.reason, ended.exit_code) == (Status.FAILED, Reason.OUT_OF_MEMORY, 137)
     assert ended.message == "Service 'app' ran out of memory: its limit is 32m (memory_limit)"

@@ -10,7 +10,7 @@ from schemas.events import Ended
 from schemas.output import StreamName
 from schemas.reasons import Reason
 from schemas.status import Status
-from tests.integration.runner.conftest import COLD_AND_WARM, MakeHub
+from tests.integration.runner.conftest import COLD_AND_WARM, MakeHub, killed_for_want_of_memory
 from tests.support.docker import docker, inspect
 from tests.support.runner_fixtures import Hub
 
@@ -92,7 +92,7 @@ async def test_act_after_hears_the_true_exit_code_also_after_a_kill_a_timeout_an
 ) -> None:
     around = hub(program, stop_grace_seconds=1, **fields)
     put_actions(around, None, AFTER)
-    ended = await run(around)
+    ended = await (killed_for_want_of_memory(lambda: run(around)) if "memory_limit" in fields else run(around))
 
     assert ended.status is status
     assert ended.lines_after == f"[act_after] after example None {exit_code} False\n"

@@ -19,7 +19,7 @@ from schemas.progress_events import Phase
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 from tests.integration.runner.conftest import MakeHub
-from tests.support.docker import containers, docker
+from tests.support.docker import containers, docker, remove
 from tests.support.runner_fixtures import Hub
 from tests.support.wait import eventually
 
@@ -42,7 +42,7 @@ def identity(identity: Identity) -> Iterator[Identity]:
     own = Identity(f"{identity.instance}-{identity.runner_id}", identity.runner_id)
     yield own
     if left := containers(instance=own.instance):
-        docker("rm", "--force", *left)
+        remove(*left)
     if made := environments(own):
         docker("rmi", "--force", "--no-prune", *made)
 

@@ -9,7 +9,7 @@ import pytest
 from runner.docker_engine import DockerEngine
 from schemas.reasons import Reason
 from schemas.status import Status
-from tests.integration.runner.conftest import MakeHub
+from tests.integration.runner.conftest import MakeHub, killed_for_want_of_memory
 from tests.support.docker import docker
 from tests.support.runner_fixtures import Hub
 from tests.support.wait import eventually
@@ -63,7 +63,7 @@ async def test_fault17_t10_what_a_signal_ended_is_looked_at_all_the_same(hub: Ma
     around = hub("x = bytearray(300 * 1024 * 1024)", memory_limit="64m")
     await _listens(engine)
     async with around.runner():
-        ended = await around.ended(await around.submit())
+        ended = await killed_for_want_of_memory(around.run)
 
     assert (ended.reason, ended.exit_code, ended.oom_killed) == (Reason.OUT_OF_MEMORY, 137, True)
 

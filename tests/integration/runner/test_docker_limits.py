@@ -7,7 +7,7 @@ import pytest
 from runner import labels
 from schemas.reasons import Reason
 from schemas.status import Status
-from tests.integration.runner.conftest import COLD_AND_WARM, MakeHub
+from tests.integration.runner.conftest import COLD_AND_WARM, MakeHub, killed_for_want_of_memory
 from tests.support.docker import inspect
 
 pytestmark = COLD_AND_WARM
@@ -65,7 +65,7 @@ async def test_the_kernel_holds_the_program_to_its_capabilities_and_its_memory_p
 async def test_fault17_t10_a_program_killed_for_want_of_memory_fails_with_its_limit_named_v3(hub: MakeHub) -> None:
     around = hub("print('start', flush=True); x = bytearray(300 * 1024 * 1024); print(len(x))", memory_limit="64m")
     async with around.runner():
-        ended = await around.ended(await around.submit())
+        ended = await killed_for_want_of_memory(around.run)
 
     assert (ended.status, ended.reason, ended.exit_code, ended.oom_killed) == (Status.FAILED, Reason.OUT_OF_MEMORY, 137, True)
     assert "64m" in (ended.message or "")
@@ -92,7 +92,7 @@ async def test_fault17_t10_a_child_killed_for_want_of_memory_leaves_the_exit_cod
         memory_limit="64m",
     )
     async with around.runner():
-        ended = await around.ended(await around.submit())
+        ended = await killed_for_want_of_memory(around.run)
 
     assert ended.stdout.content == "-9\n"
     assert (ended.status, ended.reason, ended.exit_code, ended.oom_killed) == (status, reason, exit_code, True)
