@@ -9,6 +9,8 @@ from bus.messages import Batch, Record
 
 #: Seconds that records wait for others, so that they are stored together: what is stored alone costs a commit alone.
 WINDOW_SECONDS = 0.02
+#: Seconds that a record waits for the one that is about to follow it.
+PATIENCE_SECONDS = 0.05
 #: Records that are enough for a batch.
 ENOUGH = 100
 
@@ -27,17 +29,21 @@ async def gathered(
     batches: AsyncIterator[Batch],
     is_urgent: Callable[[Record], bool],
     *,
+    is_followed: Callable[[Record], bool] = lambda _: False,
     window_seconds: float = WINDOW_SECONDS,
+    patience_seconds: float = PATIENCE_SECONDS,
     enough: int = ENOUGH,
 ) -> AsyncGenerator[Batch, None]:
     """The same records in the same order, in fewer batches where many come.
 
-    What comes when none was given out for as long as the window is given out at once, so nothing that comes alone waits; nor
-    does what is urgent, with all that came before it. While a batch is being dealt with, the next one is read.
+    What comes when none was given out for as long as the window is given out at once, and what is urgent always, with all that
+    came before it. Only what ``is_followed`` by more, most likely, waits for that, though not for long. While a batch is being
+    dealt with, the next one is read.
     """
     waiting: list[Record] = []
     reading: asyncio.Future[Batch] | None = None
-    due_at = 0.0
+    #: Monotonic times of when something was given out last, and by which what waits is to be.
+    given_at, due_at = float("-inf"), 0.0
     try:
         while True:
             reading = reading or asyncio.ensure_future(_next_of(batches))
@@ -50,12 +56,19 @@ async def gathered(
                     yield waiting
                     waiting = []
                 batch = read.result()
+                now = time.monotonic()
+                if not waiting:
+                    due_at = now + patience_seconds
                 waiting += batch
-                if time.monotonic() < due_at and len(waiting) < enough and not any(map(is_urgent, batch)):
+                if len(waiting) >= enough or any(map(is_urgent, batch)):
+                    due_at = now
+                elif not all(map(is_followed, batch)):
+                    due_at = min(due_at, given_at + window_seconds)
+                if now < due_at:
                     continue
             full, waiting = waiting, []
             yield full
-            due_at = time.monotonic() + window_seconds
+            given_at = time.monotonic()
     except StopAsyncIteration:
         return
     finally:

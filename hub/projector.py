@@ -7,7 +7,7 @@ import structlog
 
 from bus.backoff import Backoff
 from bus.errors import BusUnavailable, StreamGap
-from bus.messages import Batch, Record, StreamName
+from bus.messages import Batch, Record, Source, StreamName
 from bus.ports import Streams
 from gateway.errors import ViewUnavailable
 from hub.batches import closing, gathered
@@ -16,14 +16,15 @@ from hub.gaps import Gaps
 from hub.log_entries import Skip
 from hub.view import View
 from schemas.executions import CleanedUp
+from schemas.status import Status
 
 _log = structlog.get_logger()
 
 #: Repetitions are part of the bus: who is not sure that a message arrived sends it again.
 _ORDINARY = frozenset({Skip.DUPLICATE, Skip.REMOVED})
 
-#: How the keys of output begin.
-_OUTPUT_KEYS = "output."
+#: How the keys of output begin, and those of starts.
+_OUTPUT_KEYS, _STARTS = "output.", f"execution.{Status.RUNNING.value}."
 
 #: What a gap means for users.
 _CONSEQUENCES = {
@@ -87,7 +88,7 @@ class Projector:
                 self._endings.wake_all()
                 async with (
                     closing(self._streams.read(stream, position)) as read,
-                    closing(gathered(read, self._is_awaited)) as batches,
+                    closing(gathered(read, self._is_awaited, is_followed=_is_followed)) as batches,
                 ):
                     async for batch in batches:
                         await project(batch)
@@ -135,3 +136,8 @@ class Projector:
         self._endings.wake(applied.executions)
         if applied.malformed:
             _log.warning("records skipped", action="records_skipped", malformed_output=applied.malformed)
+
+
+def _is_followed(record: Record) -> bool:
+    """Whether more is about to follow, most likely: a command is started soon, and a short program ends soon."""
+    return record.source is Source.COMMANDS or record.key.startswith(_STARTS)

@@ -28,7 +28,7 @@ class RabbitDecisions:
 
     def watch(self) -> AsyncIterator[Decision]:
         """Every decision from now on. After a gap in the stream, those it still holds come again."""
-        return self._tail.rows(lambda claims: claims.after, self._tail.sequence)
+        return self._tail.rows(lambda claims: claims.after, self._tail.sequence, made_by=(Claim, End))
 
     async def end_of(self, execution_id: str) -> End | None:
         """The first end as far as it was read."""
@@ -40,4 +40,4 @@ class RabbitDecisions:
 
     def ends(self) -> AsyncIterator[End]:
         """Every end that is known, then those that are read."""
-        return self._tail.rows(lambda claims: claims.ends_after, 0)
+        return self._tail.rows(lambda claims: claims.ends_after, 0, made_by=(End,))

@@ -39,7 +39,7 @@ class RabbitEpochs:
 
     def fences(self) -> AsyncIterator[str]:
         """Every fence that is known, then those that are read."""
-        return self._tail.rows(lambda claims: claims.fences_after, 0)
+        return self._tail.rows(lambda claims: claims.fences_after, 0, made_by=(Fence,))
 
     async def with_claims(self) -> Sequence[Epoch]:
         """Every epoch that has claimed something, as far as it was read."""

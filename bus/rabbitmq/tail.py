@@ -60,7 +60,8 @@ class ControlTail:
         self._read_at = time.monotonic()
         self._sequence = 0
         self._waiting: dict[str, set[Expectation[Any]]] = {}
-        self._watching: set[asyncio.Event] = set()
+        #: Those who watch for rows → the records that make such, and those who watch for gaps → none.
+        self._watching: dict[asyncio.Event, tuple[type[ControlRecord], ...]] = {}
         self._malformed = 0
         #: How often the stream did not go on where it was left.
         self._gaps = 0
@@ -173,7 +174,7 @@ class ControlTail:
     async def gaps(self) -> AsyncGenerator[None, None]:
         """Each gap in the stream, from now on."""
         seen, news = self._gaps, asyncio.Event()
-        self._watching.add(news)
+        self._watching[news] = ()
         try:
             while True:
                 news.clear()
@@ -185,12 +186,14 @@ class ControlTail:
                     seen = self._gaps
                     yield
         finally:
-            self._watching.discard(news)
+            del self._watching[news]
 
-    async def rows(self, of: Callable[[Claims], After[T]], number: int) -> AsyncGenerator[T, None]:
-        """Rows after a number, then new ones as they are read."""
+    async def rows(
+        self, of: Callable[[Claims], After[T]], number: int, *, made_by: tuple[type[ControlRecord], ...]
+    ) -> AsyncGenerator[T, None]:
+        """Rows after a number, then new ones as they are read; ``made_by`` are the kinds of records that make such rows."""
         news = asyncio.Event()
-        self._watching.add(news)
+        self._watching[news] = made_by
         try:
             while True:
                 news.clear()
@@ -202,7 +205,7 @@ class ControlTail:
                 else:
                     await news.wait()
         finally:
-            self._watching.discard(news)
+            del self._watching[news]
 
     async def _written(self, record: ControlRecord, backoff: Backoff, deadline: float) -> bool:
         exchange, key = control.route_of(record)
@@ -281,8 +284,9 @@ class ControlTail:
         for expected, (found, error) in zip(waiting, seen, strict=True):
             expected.hear(found, error)
             expected.news.set()
-        for event in self._watching:
-            event.set()
+        for event, made_by in self._watching.items():
+            if any(isinstance(record, made_by) for record in records):
+                event.set()
 
     def _hear_hello(self, hello: Hello) -> None:
         if self._hello is None or hello.epoch != self._hello.epoch:

@@ -12,6 +12,7 @@ from bus import topology
 from bus.messages import Claim, End
 from bus.rabbitmq import stream_reader
 from bus.rabbitmq.bus import CLAIMS_FILE
+from bus.rabbitmq.claims import Claims
 from bus.rabbitmq.control import to_message
 from tests.integration.bus.amqp import channel_to, publish
 from tests.integration.bus.conftest import Buses
@@ -54,6 +55,28 @@ async def test_a_cancel_over_amqp_after_the_claim_is_heard_of_and_malformed_ones
             await publish(channel, topology.COMMANDS, topology.CANCEL_KEY, aio_pika.Message(body, message_id="any"))
         assert await soon(anext(ends)) == End(execution_id=claimed.execution_id, reason="cancelled", why="no more")
     assert bus.decisions.malformed == len(malformed)  # type: ignore[attr-defined]
+
+
+async def test_who_waits_for_ends_does_not_look_for_them_after_each_claim(
+    rabbits: Buses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = await rabbits.open()
+    looked_after: list[int] = []
+    ends_after = Claims.ends_after
+
+    def counted(claims: Claims, sequence: int, limit: int) -> list[tuple[int, End]]:
+        looked_after.append(sequence)
+        return ends_after(claims, sequence, limit)
+
+    monkeypatch.setattr(Claims, "ends_after", counted)
+    async with aclosing(bus.decisions.ends()) as ends:  # type: ignore[type-var]
+        waiting = asyncio.ensure_future(anext(ends))
+        for _ in range(5):
+            await soon(bus.decisions.decide(claim(str(uuid4()))))
+        end = End(execution_id=str(uuid4()), reason="cancelled")
+        await soon(bus.decisions.decide(end))
+        assert await soon(waiting) == end
+    assert looked_after == [0, 0]
 
 
 async def test_malformed_records_are_skipped_and_counted(rabbits: Buses) -> None:

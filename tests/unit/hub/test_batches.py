@@ -62,6 +62,43 @@ async def test_what_is_urgent_waits_for_no_window_nor_does_what_came_before_it()
         assert ids(await asyncio.wait_for(anext(batches), 5)) == [1, 2]
 
 
+def is_small(record: Record) -> bool:
+    return record.position.offset < 10
+
+
+async def test_what_is_followed_by_more_waits_for_that_which_then_comes_as_if_alone() -> None:
+    source = Source()
+    source.put(0)
+    gathering = gathered(source.read(), never, is_followed=is_small, window_seconds=0.01, patience_seconds=3600)
+    async with closing(gathering) as batches:
+        reading = asyncio.ensure_future(anext(batches))
+        source.put(1)
+        source.put(10)
+        assert ids(await asyncio.wait_for(reading, 5)) == [0, 1, 10]
+
+
+async def test_what_nothing_follows_after_all_does_not_wait_for_long() -> None:
+    source = Source()
+    source.put(0)
+    gathering = gathered(source.read(), never, is_followed=is_small, window_seconds=3600, patience_seconds=0.05)
+    async with closing(gathering) as batches:
+        assert ids(await asyncio.wait_for(anext(batches), 5)) == [0]
+        source.put(1)
+        assert ids(await asyncio.wait_for(anext(batches), 5)) == [1]
+
+
+async def test_what_is_followed_by_more_keeps_what_is_not_from_going_out_no_longer_than_the_window() -> None:
+    source = Source()
+    source.put(10)
+    gathering = gathered(source.read(), never, is_followed=is_small, window_seconds=0.2, patience_seconds=3600)
+    async with closing(gathering) as batches:
+        assert ids(await anext(batches)) == [10]
+        source.put(1)
+        source.put(11)
+        source.put(2)
+        assert ids(await asyncio.wait_for(anext(batches), 5)) == [1, 11, 2]
+
+
 async def test_enough_records_wait_for_no_window() -> None:
     source = Source()
     source.put(0)
