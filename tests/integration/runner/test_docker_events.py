@@ -86,7 +86,7 @@ async def _remembers(around: Hub, engine: DockerEngine, image: str, output: str)
     """An image is remembered from the first run on, or a later one: all are forgotten where somebody changes any just then."""
 
     async def run() -> bool:
-        assert (await around.ended(await around.submit())).stdout.content == output
+        assert (await around.run()).stdout.content == output
         return image in engine._images._known
 
     await eventually(run)
@@ -103,7 +103,7 @@ async def test_an_image_that_changed_under_its_name_is_looked_at_again(
         for word in ("first", "second"):
             await asyncio.to_thread(_say, python_image, word)
             await _remembers(around, engine, changing_image, f"{word} said\n")
-            assert (await around.ended(await around.submit())).stdout.content == f"{word} said\n"
+            assert (await around.run()).stdout.content == f"{word} said\n"
 
 
 async def test_nothing_is_remembered_of_images_while_changes_are_not_heard_of(
