@@ -129,6 +129,11 @@ class Queue:
     name: str
     arguments: Arguments
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether records stay after they were read."""
+        return self.arguments.get("x-queue-type") == "stream"
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
@@ -299,6 +304,19 @@ def answer_queue(asker: str) -> Queue:
     """The queue of the answers to one question."""
     answer_key(asker)
     return Queue(f"hub.answers.{asker}", {"x-max-length-bytes": MOST_ANSWERS_BYTES, "x-overflow": "reject-publish"})
+
+
+#: Streams by exchange and first word of the key, beside those that pools are bound with.
+_BOUND = {(binding.exchange, binding.key.partition(".")[0]): binding.queue for binding in BINDINGS}
+
+
+def stream_behind(exchange: str, key: str) -> str:
+    """Name of the one stream that takes what is published there; empty where none does."""
+    if not exchange:
+        return key if key in QUEUES_BY_NAME and QUEUES_BY_NAME[key].is_stream else ""
+    if key.startswith(("execute.", RETRY_KEYS)):
+        return LOG
+    return _BOUND.get((exchange, key.partition(".")[0]), "")
 
 
 def check_report_key(stream: StreamName, key: str) -> None:

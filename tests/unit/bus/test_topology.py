@@ -101,6 +101,22 @@ def test_m8_a_further_attempt_reaches_its_pool_and_the_log_from_where_no_strange
         topology.retry_key("#")
 
 
+@pytest.mark.parametrize("binding", [*topology.BINDINGS, *topology.pool_bindings("other")])
+def test_the_stream_behind_a_key_is_the_one_that_is_bound_there(binding: topology.Binding) -> None:
+    bound = {*topology.BINDINGS, *topology.pool_bindings("other")}
+    streams = {queue.name for queue in topology.QUEUES if queue.is_stream}
+    key = binding.key.replace("#", "a.b")
+    taking = {other.queue for other in bound if other.exchange == binding.exchange and topology.matches([other.key], key)}
+    assert {topology.stream_behind(binding.exchange, key)} == taking & streams
+
+
+def test_behind_questions_and_behind_a_work_queue_is_no_stream() -> None:
+    assert topology.stream_behind(topology.QUESTIONS, topology.question_key("r")) == ""
+    assert topology.stream_behind("", "hub.work.default") == ""
+    assert topology.stream_behind("", topology.ANNOUNCER) == ""
+    assert topology.stream_behind("", topology.DEAD) == topology.DEAD
+
+
 def test_a_report_has_a_key_of_its_stream() -> None:
     topology.check_report_key(StreamName.LOG, "execution.running.p")
     topology.check_report_key(StreamName.OUTPUT, "output.p.x")
