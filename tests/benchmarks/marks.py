@@ -47,7 +47,7 @@ def _of_engines(method: str, find: Finder, begins: str | None, ends: str | None)
 
 POINTS = (
     Point("gateway.intake", "Intake", "_publish", _message, "gateway: checked, publishes", "gateway: confirmed"),
-    Point("runner.service", "Runner", "_handle", lambda args, _: str(args[1].message.id), "runner: taken"),
+    Point("runner.claiming", "Claiming", "_handle", lambda args, _: str(args[1].message.id), "runner: taken"),
     Point(
         "runner.journal",
         "Journal",
