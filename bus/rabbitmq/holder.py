@@ -17,7 +17,7 @@ from aiormq.abc import DeliveredMessage
 from bus import topology
 from bus.errors import BusClosed, BusError, BusUnavailable
 from bus.messages import Announcement, Message
-from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, bounded
+from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, bounded, describe, is_client_error
 from bus.rabbitmq.connection import close_quietly, connect, loss_of, open_channel
 from bus.rabbitmq.consumer import Consumer, ack
 from bus.rabbitmq.declaration import declare_queue
@@ -113,13 +113,9 @@ class RabbitHolder:
     async def announce_all(self, announcements: Sequence[Announcement]) -> None:
         """Publish each to every subscriber that bound its key."""
         messages = [(each.key, to_amqp(each.message)) for each in announcements]
-        publishing = (self._publish(topology.EXECUTIONS, key, message) for key, message in messages)
-        outcomes = await asyncio.gather(*publishing, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, _Refused):
-                raise outcome
-        for (key, message), outcome in zip(messages, outcomes, strict=True):
-            if isinstance(outcome, _Refused):
+        outcomes = await self._publish_all(topology.EXECUTIONS, messages)
+        for (key, message), refused in zip(messages, outcomes, strict=True):
+            if refused is not None:
                 await self._announce_again(key, message)
 
     async def _announce_again(self, key: str, message: AmqpMessage) -> None:
@@ -268,15 +264,30 @@ class RabbitHolder:
                 self._expected = None
 
     async def _publish(self, exchange: str, key: str, message: AmqpMessage) -> None:
+        (refused,) = await self._publish_all(exchange, [(key, message)])
+        if refused is not None:
+            raise refused
+
+    async def _publish_all(self, exchange: str, messages: Sequence[tuple[str, AmqpMessage]]) -> list[_Refused | None]:
+        """Publish in this order, and wait for all confirms together; of each whether it was refused."""
         self._check()
         channel = self._publishing
-        target = channel.default_exchange if exchange == "" else await channel.get_exchange(exchange, ensure=False)
+
+        async def publish() -> list[object]:
+            underlay = await channel.get_underlay_channel()
+            # Not until each has left: the others may follow it at once.
+            publishing = [
+                underlay.basic_publish(  # type: ignore[call-arg]  # "wait" is missing in its abstract class
+                    message.body, exchange=exchange, routing_key=key, properties=message.properties, wait=False
+                )
+                for key, message in messages
+            ]
+            return await asyncio.gather(*publishing, return_exceptions=True)
+
         try:
-            await bounded(target.publish(message, key, mandatory=False), ANNOUNCE_LIMIT_SECONDS, "announcing")
+            return [_refusal_in(outcome) for outcome in await bounded(publish(), ANNOUNCE_LIMIT_SECONDS, "announcing")]
         except BusUnavailable as error:
-            if isinstance(error.__cause__, DeliveryError):
-                raise _Refused(str(error)) from error
-            # It may have been published, or not: whatever came after it would be out of order.
+            # They may have been published, or not: whatever came after them would be out of order.
             self._lose(str(error))
             raise BusUnavailable(str(error), outcome_unknown=True) from error
 
@@ -300,6 +311,23 @@ class RabbitHolder:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._lose(str(error))
+
+
+def _refusal_in(outcome: object) -> _Refused | None:
+    """The refusal of one message; ``None`` where it was confirmed.
+
+    Raises:
+        BusUnavailable: it was neither.
+    """
+    if isinstance(outcome, DeliveryError):
+        return _Refused(f"announcing failed: {describe(outcome)}")
+    if isinstance(outcome, asyncio.CancelledError):  # the library does that to what waits on a connection that is lost
+        raise BusUnavailable("announcing failed: the connection was lost")
+    if isinstance(outcome, BaseException):
+        if is_client_error(outcome):
+            raise BusUnavailable(f"announcing failed: {describe(outcome)}") from outcome
+        raise outcome
+    return None
 
 
 def _checkpoint(position: int | None) -> AmqpMessage:
