@@ -14,6 +14,7 @@ from runner import labels
 from runner.belongings import Belonging
 from runner.container_config import ImageCommand, create_body, join, order
 from runner.docker_belongings import DockerBelongings
+from runner.docker_bridges import DockerBridges
 from runner.docker_connection import DockerConnection
 from runner.docker_daemon import DockerDaemon
 from runner.docker_ends import DockerEnds
@@ -83,8 +84,8 @@ class DockerEngine:
     ) -> None:
         """The ``gate`` is passed by all that starts containers on this engine; by default it has its own.
 
-        ``sandbox_use`` says whether programs without a network run in network sandboxes, and ``sandbox_image`` of which image
-        those are made. Within ``warm_limits`` it keeps containers warm; by default none.
+        ``sandbox_use`` says whether programs run in networks that are kept ready, and ``sandbox_image`` of which image what
+        holds those is made. Within ``warm_limits`` it keeps containers warm; by default none.
         """
         self.identity = identity
         self._gate = gate or StartGate()
@@ -97,6 +98,15 @@ class DockerEngine:
         self._environments = DockerEnvironments(self._connection, self._images, identity, self._gate)
         self._version = DockerVersion(self._connection, self._daemon)
         self._sandboxes = DockerSandboxes(
+            self._connection,
+            self._images,
+            identity,
+            self._gate,
+            use=sandbox_use,
+            image=sandbox_image,
+            docker_version=lambda: self._version.last,
+        )
+        self._bridges = DockerBridges(
             self._connection,
             self._images,
             identity,
@@ -177,7 +187,7 @@ class DockerEngine:
         )
 
     async def _prepare_cold(self, spec: RunSpec, image: ImageCommand) -> Prepared:
-        joint = await self._sandboxes.take(spec.name, spec)
+        joint = await self._sandboxes.take(spec.name, spec) or await self._bridges.take(spec.name, spec)
         container_id = await self._create(spec, join(create_body(spec, image), joint))
         actions = spec.actions
         if spec.actions:
@@ -353,6 +363,7 @@ class DockerEngine:
             await run.output.close()
             await self._is_gone(run)
         # Only now that nothing of it is there any more.
+        self._bridges.give_back(name)
         await self._sandboxes.give_back(name)
 
     async def _is_gone(self, run: DockerRun) -> None:
@@ -407,7 +418,7 @@ class DockerEngine:
         """See :meth:`runner.engine.Engine.belongings`. Those of Compose projects are among them."""
         found = await self._belongings.all()
         # Looked at only now: what is being made was said to be before it was made.
-        ours = self._environments.in_use | self._sandboxes.in_use | self.warm.in_use
+        ours = self._environments.in_use | self._sandboxes.in_use | self._bridges.in_use | self.warm.in_use
         return [replace(each, is_in_use=each.is_in_use or each.name in ours) for each in found]
 
     async def remove(self, belonging: Belonging) -> None:
@@ -429,7 +440,7 @@ class DockerEngine:
     async def close(self) -> None:
         """See :meth:`runner.engine.Engine.close`."""
         await self.warm.close()
-        await self._sandboxes.close()
+        await asyncio.gather(self._sandboxes.close(), self._bridges.close())
         await self._events.close()
         for run in self._runs.values():
             await run.output.close()

@@ -41,10 +41,19 @@ def joined(network_mode: str) -> str | None:
 
 def sandbox_body(image_id: str, identity: Identity) -> dict[str, Any]:
     """The body of a sandbox. It sees nothing of any program, and is asked things over its stdin."""
+    return _body(image_id, identity, _AGENT, Network.NONE)
+
+
+def bridge_body(image_id: str, identity: Identity) -> dict[str, Any]:
+    """The body of what holds a bridge for one program. Nobody says anything to it."""
+    return _body(image_id, identity, "read -r never", Network.BRIDGE)
+
+
+def _body(image_id: str, identity: Identity, agent: str, network: Network) -> dict[str, Any]:
     return {
         "Image": image_id,
         "Entrypoint": [""],
-        "Cmd": ["sh", "-c", _AGENT],
+        "Cmd": ["sh", "-c", agent],
         "User": "65534:65534",
         "WorkingDir": "/",
         "Labels": {
@@ -66,7 +75,7 @@ def sandbox_body(image_id: str, identity: Identity) -> dict[str, Any]:
                 memory_bytes=_MEMORY_BYTES,
                 nano_cpus=_NANO_CPUS,
                 pids_limit=_PIDS_LIMIT,
-                network_mode=Network.NONE.value,
+                network_mode=network.value,
             ),
             "ReadonlyRootfs": True,
             "LogConfig": {"Type": "none", "Config": {}},

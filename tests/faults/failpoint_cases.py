@@ -70,6 +70,9 @@ CASES = [
     _runner("docker.sandbox_created", scene=scenes.runs_without_a_network),
     _runner("docker.sandbox_started", scene=scenes.runs_without_a_network),
     _runner("docker.sandbox_removed", scene=scenes.runs_without_a_network),
+    _runner("docker.bridge_created", scene=scenes.runs_in_a_kept_bridge),
+    _runner("docker.bridge_started", scene=scenes.runs_in_a_kept_bridge),
+    _runner("docker.bridge_removed", scene=scenes.runs_in_a_kept_bridge),
     _runner("docker.created"),
     _runner("docker.created", "docker.never_started_removed"),
     # It starts a program and sees it to its end.

@@ -150,14 +150,34 @@ async def runs_without_a_network(hub: FailpointHub, death: Death) -> None:
         return execution_id
 
     await hub.wrote_all(await around(hub, death, some), "alone")
+    await _no_network_is_left(hub)
 
-    async def sandboxes() -> list[str]:
-        return await asyncio.to_thread(hub.runner.sandboxes)
 
+async def runs_in_a_kept_bridge(hub: FailpointHub, death: Death) -> None:
+    """Programs run, one after the other: after each a bridge is made for the next."""
+
+    async def some() -> str:
+        for _ in range(3):
+            execution_id = await hub.submit("writes", str(uuid4()))
+            await hub.finished(execution_id)
+            # A runner that has died meanwhile has no need of one yet.
+            with contextlib.suppress(AssertionError):
+                await eventually(lambda: _networks(hub), within_seconds=3, every_seconds=0.1)
+        return execution_id
+
+    await hub.wrote_all(await around(hub, death, some))
+    await _no_network_is_left(hub)
+
+
+async def _networks(hub: FailpointHub) -> list[str]:
+    return await asyncio.to_thread(hub.runner.sandboxes)
+
+
+async def _no_network_is_left(hub: FailpointHub) -> None:
     # What an earlier life had made is swept; this one may have made one for itself.
-    await eventually(sandboxes, lambda there: len(there) <= 1, within_seconds=60)
+    await eventually(lambda: _networks(hub), lambda there: len(there) <= 1, within_seconds=60)
     hub.runner.stop()
-    assert await sandboxes() == []
+    assert await _networks(hub) == []
 
 
 async def pulls(hub: FailpointHub, death: Death) -> None:
