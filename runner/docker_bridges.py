@@ -68,7 +68,8 @@ class DockerBridges:
         self._ready: tuple[str, Joint] | None = None
         #: Those that a program is in, by the name of its container.
         self._taken: dict[str, tuple[str, Joint]] = {}
-        self._asked_at = 0.0
+        #: Monotonic times: of the last program that could have used one, and before which none is made after one failed.
+        self._asked_at = self._not_before = 0.0
         self._keeper: asyncio.Task[None] | None = None
         self._removals: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -114,7 +115,7 @@ class DockerBridges:
         self._all.clear()
 
     def _keep_soon(self) -> None:
-        if self._keeper is None and self._ready is None:
+        if self._keeper is None and self._ready is None and time.monotonic() >= self._not_before:
             self._keeper = asyncio.create_task(self._keep(), name="keep a bridge ready")
             self._keeper.add_done_callback(self._kept)
 
@@ -128,21 +129,20 @@ class DockerBridges:
 
     async def _keep(self) -> None:
         """Make one as soon as nothing else is started."""
-        while self._ready is None:
-            if (left := self._asked_at + _CALM_SECONDS - time.monotonic()) > 0:
-                await asyncio.sleep(left)
-            elif self._gate.taken:
-                await asyncio.sleep(_CALM_SECONDS)
-            else:
-                name = f"{PREFIX}{secrets.token_hex(6)}"
-                # Said before it is made, so that it is never taken for a stray.
-                self._all.add(name)
-                try:
-                    self._ready = name, await self._make(name)
-                except (EngineUnavailable, CannotRun, DockerError) as error:
-                    log.warning("no bridge is kept ready", action="bridge_not_made", error=str(error))
-                    self._discard(name)
-                    await asyncio.sleep(_PAUSE_SECONDS)
+        while True:
+            left = self._asked_at + _CALM_SECONDS - time.monotonic()
+            if left <= 0 and not self._gate.taken:
+                break
+            await asyncio.sleep(left if left > 0 else _CALM_SECONDS)
+        name = f"{PREFIX}{secrets.token_hex(6)}"
+        # Said before it is made, so that it is never taken for a stray.
+        self._all.add(name)
+        try:
+            self._ready = name, await self._make(name)
+        except (EngineUnavailable, CannotRun, DockerError) as error:
+            self._not_before = time.monotonic() + _PAUSE_SECONDS
+            log.warning("no bridge is kept ready", action="bridge_not_made", error=str(error))
+            self._discard(name)
 
     async def _make(self, name: str) -> Joint:
         image = await self._images.find(self._image())
