@@ -3,6 +3,8 @@
 import asyncio
 
 from bus.messages import Claim, Decision
+from runner.reclaims import Reclaims
+from runner.waiting import cancel
 from schemas.status import Status
 from tests.support.runner_fixtures import Hub
 from tests.support.wait import eventually
@@ -59,3 +61,26 @@ async def test_a_fence_that_is_heard_of_in_a_gap_ends_the_epoch_and_not_the_runn
         await hub.bus.epochs.fence(claimed.epoch)
         assert (await hub.ended(await hub.submit())).status is Status.COMPLETED
     assert hub.fake.containers == frozenset()
+
+
+async def test_bus6_what_runs_is_claimed_again_now_and_then_before_the_record_forgets_it_and_what_has_ended_is_not(
+    hub: Hub,
+) -> None:
+    async with hub.runner() as runner:
+        execution_id = await hub.submit(sleep=60)
+        await hub.is_running(execution_id)
+        done = await hub.submit()
+        await hub.ended(done)
+        claimed, other = hub.bus.decisions_.made[execution_id, 1], hub.bus.decisions_.made[done, 1]
+        again = Reclaims(hub.bus.decisions, runner._journal, runner._claiming.decide, first_seconds=0.0, again_seconds=0.05)
+        claiming = asyncio.create_task(again.run())
+
+        async def times() -> int:
+            return hub.bus.decisions_.proposed.count(claimed)
+
+        await eventually(times, lambda number: number >= 4)
+        await cancel(claiming)
+        assert hub.bus.decisions_.proposed.count(other) == 1
+        await hub.fake.stop(execution_id, 1)
+        await hub.ended(execution_id)
+    assert hub.fake.starts[execution_id] == 1
