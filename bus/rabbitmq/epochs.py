@@ -18,6 +18,10 @@ class RabbitEpochs:
     async def hello(self, hello: Hello) -> None:
         """Say it, and read all that was said before."""
         await self._tail.say_hello(hello)
+        if self._tail.has_missed_records:
+            # Away for longer than the stream goes back: it may have been fenced, and that is forgotten.
+            await self.fence(hello.epoch)
+            self._tail.has_missed_records = False
         if await self.is_fenced(hello.epoch):
             raise Fenced(hello.epoch)
 
