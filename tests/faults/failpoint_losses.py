@@ -192,7 +192,8 @@ async def sweeps(hub: FailpointHub, death: Death) -> None:
 
     async def left() -> list[str]:
         kinds = (("ps", "--all"), ("network", "ls"), ("volume", "ls"))
-        return [line for kind in kinds for line in docker(*kind, "--quiet", f"--filter={words[0][2:]}").split()]
+        of_it = f"--filter=label={labels.EXECUTION_ID}={said[labels.EXECUTION_ID]}"
+        return [line for kind in kinds for line in docker(*kind, "--quiet", of_it).split()]
 
     assert len(await left()) == 3
     await hub.wrote_all(await around(hub, death, lambda: hub.submit("writes", str(uuid4()))))

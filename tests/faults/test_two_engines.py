@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bus.messages import LEASES_A_TTL
+from runner import labels
 from tests.e2e.conftest import HubMaker, user_of
 from tests.support.api import Api
 from tests.support.hub_process import HubProcess
@@ -28,6 +29,10 @@ print("attempt", os.environ["EXECUTION_ATTEMPT"], flush=True)
 while not os.path.exists("/workspace/end"):
     time.sleep(0.05)
 """
+
+
+#: Beside them there may be a network that is kept ready.
+OF_PROGRAMS = f"--filter=label={labels.EXECUTION_ID}"
 
 
 class Fleet:
@@ -69,7 +74,7 @@ async def test_fault1_m8_where_an_engine_and_its_runner_are_gone_for_good_what_r
         unharmed = [await api.submit("once") for _ in range(2)]
         await running(api, *unharmed)
         assert sorted(starts(fleet.runner_apart, "once")) == sorted(lost)
-        assert len(own_engine.docker("ps", "--quiet").split()) == 4
+        assert len(own_engine.docker("ps", "--quiet", OF_PROGRAMS).split()) == 4
 
         await asyncio.to_thread(own_engine.lose_power)
         fleet.runner_apart.kill()
@@ -93,11 +98,11 @@ async def test_fault1_m8_where_an_engine_and_its_runner_are_gone_for_good_what_r
 
         # Both come back after all: nothing of what was lost is started again, and nothing of it stays.
         await asyncio.to_thread(own_engine.power_on)
-        assert len(own_engine.docker("ps", "--all", "--quiet").split()) == 4
+        assert len(own_engine.docker("ps", "--all", "--quiet", OF_PROGRAMS).split()) == 4
         fleet.runner_apart.start()
 
         async def left() -> str:
-            return own_engine.docker("ps", "--all", "--quiet")
+            return own_engine.docker("ps", "--all", "--quiet", OF_PROGRAMS)
 
         await eventually(left, lambda names: names == "", within_seconds=30, every_seconds=0.2)
         assert sorted(starts(fleet.runner_apart, "once")) == sorted(lost)
