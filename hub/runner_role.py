@@ -21,7 +21,7 @@ from runner.compose_command import find_command
 from runner.compose_engine import ComposeEngine
 from runner.docker_engine import DockerEngine
 from runner.docker_mounts import host_folder
-from runner.docker_sandboxes import SandboxUse
+from runner.docker_networks import SandboxUse
 from runner.engines import Engines
 from runner.errors import Displaced, EngineUnavailable, RunnerIdTaken
 from runner.free_space import FreeSpace

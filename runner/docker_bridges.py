@@ -8,20 +8,16 @@ after it does, and both go together: no connection of one program is ever seen b
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
 
 import structlog
 from aiodocker.exceptions import DockerError
 
 from runner.container_config import Joint
-from runner.docker_connection import DockerConnection
-from runner.docker_images import DockerImages
-from runner.docker_sandboxes import SandboxUse, is_faster_with_sandboxes
+from runner.docker_networks import DockerNetworks
 from runner.errors import CannotRun, EngineUnavailable
-from runner.identity import Identity
 from runner.run_spec import RunSpec
 from runner.sandbox_config import PREFIX, bridge_body
-from runner.start_gate import Priority, StartGate
+from runner.start_gate import Priority
 from runner.waiting import cancel, finished
 from schemas.failpoints import failpoint
 from schemas.programs import Network
@@ -35,33 +31,15 @@ _PAUSE_SECONDS = 30.0
 _HEAVY_CALL_SECONDS = 120.0
 #: Seconds that is waited at the end for the one that is left to be removed; Docker goes on with what it was asked for.
 _CLOSE_SECONDS = 2.0
-_NOT_FOUND = 404
 
 
 class DockerBridges:
     """Those of one runner on one engine: one that is ready, and those that programs are in."""
 
-    def __init__(
-        self,
-        connection: DockerConnection,
-        images: DockerImages,
-        identity: Identity,
-        gate: StartGate,
-        *,
-        use: SandboxUse,
-        image: Callable[[], str],
-        docker_version: Callable[[], str],
-    ) -> None:
-        """``image`` names the image to make them of: one with a shell, which no program has made. ``docker_version`` is the
-        daemon's, as it was told last.
-        """
-        self._connection = connection
-        self._images = images
-        self._identity = identity
-        self._gate = gate
-        self._use = use
-        self._image = image
-        self._docker_version = docker_version
+    def __init__(self, networks: DockerNetworks) -> None:
+        self._networks = networks
+        self._connection = networks.connection
+        self._gate = networks.gate
         #: Names of all that are there or are being made.
         self._all: set[str] = set()
         #: The one that waits for a program.
@@ -81,9 +59,7 @@ class DockerBridges:
 
     async def take(self, container: str, spec: RunSpec) -> Joint | None:
         """The one that is ready, for this container alone; ``None`` where it is to be made without. The next is made soon."""
-        if spec.network is not Network.BRIDGE or self._is_closed:
-            return None
-        if not is_faster_with_sandboxes(self._use, self._docker_version()):
+        if spec.network is not Network.BRIDGE or self._is_closed or not self._networks.are_wanted():
             return None
         self._asked_at = time.monotonic()
         if container not in self._taken and self._ready is not None:
@@ -145,10 +121,7 @@ class DockerBridges:
             self._discard(name)
 
     async def _make(self, name: str) -> Joint:
-        image = await self._images.find(self._image())
-        if image is None:
-            raise EngineUnavailable(f"its image {self._image()} is not here")
-        body = bridge_body(image.image_id, self._identity)
+        body = bridge_body(await self._networks.image_id(), self._networks.identity)
         async with (
             self._gate.start(Priority.REFILL),
             self._connection.call("making a network", _HEAVY_CALL_SECONDS) as docker,
@@ -175,12 +148,6 @@ class DockerBridges:
         task.add_done_callback(self._removals.discard)
 
     async def _remove(self, name: str) -> None:
-        try:
-            async with self._connection.call("removing a network", _HEAVY_CALL_SECONDS) as docker:
-                await docker.containers.container(name).delete(force=True, v=True)
-                failpoint("docker.bridge_removed")
-        except (DockerError, EngineUnavailable) as error:
-            if not (isinstance(error, DockerError) and error.status == _NOT_FOUND):
-                # From now on it is nobody's, and the sweeper's.
-                log.warning("network not removed", action="bridge_not_removed", container=name, error=str(error))
+        if await self._networks.remove(name):
+            failpoint("docker.bridge_removed")
         self._all.discard(name)

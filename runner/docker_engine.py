@@ -21,12 +21,13 @@ from runner.docker_ends import DockerEnds
 from runner.docker_environments import DockerEnvironments
 from runner.docker_events import DockerEvents
 from runner.docker_images import DockerImages
+from runner.docker_networks import DockerNetworks, SandboxUse
 from runner.docker_output import DockerOutput
 from runner.docker_probe import look_for_commands
 from runner.docker_reading import written
 from runner.docker_refusals import create_refused
 from runner.docker_run import DockerRun
-from runner.docker_sandboxes import DockerSandboxes, SandboxUse
+from runner.docker_sandboxes import DockerSandboxes
 from runner.docker_sight import DockerSight, state_of
 from runner.docker_starts import DockerStarts
 from runner.docker_version import DockerVersion
@@ -97,7 +98,7 @@ class DockerEngine:
         self._belongings = DockerBelongings(self._connection, identity)
         self._environments = DockerEnvironments(self._connection, self._images, identity, self._gate)
         self._version = DockerVersion(self._connection, self._daemon)
-        self._sandboxes = DockerSandboxes(
+        networks = DockerNetworks(
             self._connection,
             self._images,
             identity,
@@ -106,15 +107,8 @@ class DockerEngine:
             image=sandbox_image,
             docker_version=lambda: self._version.last,
         )
-        self._bridges = DockerBridges(
-            self._connection,
-            self._images,
-            identity,
-            self._gate,
-            use=sandbox_use,
-            image=sandbox_image,
-            docker_version=lambda: self._version.last,
-        )
+        self._sandboxes = DockerSandboxes(networks)
+        self._bridges = DockerBridges(networks)
         #: What it keeps warm.
         self.warm = DockerWarm(
             self._connection,

@@ -10,13 +10,11 @@ There are as many as programs have wanted at once, made when one was missed; who
 """
 
 import asyncio
-import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -25,23 +23,19 @@ from aiodocker.exceptions import DockerError
 
 from runner import labels
 from runner.container_config import Joint
-from runner.docker_connection import DockerConnection
-from runner.docker_images import DockerImages
+from runner.docker_networks import DockerNetworks
 from runner.docker_output import DockerOutput
 from runner.engine import Frame
 from runner.errors import CannotRun, EngineUnavailable
-from runner.identity import Identity
 from runner.run_spec import RunSpec
 from runner.sandbox_config import PREFIX, joined, joint_of, packets_of, sandbox_body
-from runner.start_gate import Priority, StartGate
+from runner.start_gate import Priority
 from runner.waiting import cancel, finished
 from schemas.failpoints import failpoint
 from schemas.programs import Network
 
 log = structlog.get_logger()
 
-#: The first Docker that makes a network of nothing about as fast as it joins one.
-_FAST_SINCE = 28
 #: Sandboxes at most; a runner that runs more programs at once runs the others without.
 _MOST = 32
 #: Programs that are remembered for using the loopback interface.
@@ -53,24 +47,6 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
 _HEAVY_CALL_SECONDS = 120.0
 #: Seconds that is waited at the end for all to be removed; Docker goes on with what it was asked for.
 _CLOSE_SECONDS = 2.0
-_NOT_FOUND = 404
-
-
-class SandboxUse(StrEnum):
-    """Whether programs are run in networks that are kept ready."""
-
-    #: Where Docker is one that is made faster by it.
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
-
-
-def is_faster_with_sandboxes(use: SandboxUse, docker_version: str) -> bool:
-    """Whether this Docker starts containers faster where their networks are kept ready, unless somebody has decided."""
-    if use is SandboxUse.AUTO:
-        major = re.match(r"\d+", docker_version)
-        return major is not None and int(major[0]) < _FAST_SINCE
-    return use is SandboxUse.ON
 
 
 @dataclass
@@ -112,27 +88,10 @@ class _Sandbox:
 class DockerSandboxes:
     """Those of one runner on one engine."""
 
-    def __init__(
-        self,
-        connection: DockerConnection,
-        images: DockerImages,
-        identity: Identity,
-        gate: StartGate,
-        *,
-        use: SandboxUse,
-        image: Callable[[], str],
-        docker_version: Callable[[], str],
-    ) -> None:
-        """``image`` names the image to make them of: one with a shell, which no program has made. ``docker_version`` is the
-        daemon's, as it was told last.
-        """
-        self._connection = connection
-        self._images = images
-        self._identity = identity
-        self._gate = gate
-        self._use = use
-        self._image = image
-        self._docker_version = docker_version
+    def __init__(self, networks: DockerNetworks) -> None:
+        self._networks = networks
+        self._connection = networks.connection
+        self._gate = networks.gate
         #: All that are there or are being made, by their containers' names …
         self._all: dict[str, _Sandbox] = {}
         #: … those that wait for a program, the one used last at the end …
@@ -225,7 +184,7 @@ class DockerSandboxes:
         self._free.clear()
 
     def _is_wanted(self) -> bool:
-        return not self._closed and is_faster_with_sandboxes(self._use, self._docker_version())
+        return not self._closed and self._networks.are_wanted()
 
     async def _look(self, sandbox: _Sandbox) -> int | None:
         try:
@@ -252,10 +211,7 @@ class DockerSandboxes:
             await self._remove(sandbox)
 
     async def _try_to_make(self, sandbox: _Sandbox) -> None:
-        image = await self._images.find(self._image())
-        if image is None:
-            raise EngineUnavailable(f"its image {self._image()} is not here")
-        body = sandbox_body(image.image_id, self._identity)
+        body = sandbox_body(await self._networks.image_id(), self._networks.identity)
         async with (
             self._gate.start(Priority.REFILL),
             self._connection.call("making a network sandbox", _HEAVY_CALL_SECONDS) as docker,
@@ -283,14 +239,8 @@ class DockerSandboxes:
 
     async def _remove(self, sandbox: _Sandbox) -> None:
         await sandbox.let_go()
-        try:
-            async with self._connection.call("removing a network sandbox", _HEAVY_CALL_SECONDS) as docker:
-                await docker.containers.container(sandbox.name).delete(force=True, v=True)
-                failpoint("docker.sandbox_removed")
-        except (DockerError, EngineUnavailable) as error:
-            if not (isinstance(error, DockerError) and error.status == _NOT_FOUND):
-                # From now on it is nobody's, and the sweeper's.
-                log.warning("network sandbox not removed", action="sandbox_not_removed", sandbox=sandbox.name, error=str(error))
+        if await self._networks.remove(sandbox.name):
+            failpoint("docker.sandbox_removed")
         self._all.pop(sandbox.name, None)
 
     def _in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:

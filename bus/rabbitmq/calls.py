@@ -1,9 +1,11 @@
-"""Calls of the AMQP library, each with a limit, and with the bus's own errors."""
+"""Calls of the AMQP library: with a limit, and with the bus's own errors."""
 
 import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from aio_pika import Message
+from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
 from bus.errors import BusUnavailable
@@ -21,6 +23,21 @@ def is_client_error(error: BaseException) -> bool:
     ``Exception`` (aiormq 7.2, ``FutureStore.reject_all``).
     """
     return isinstance(error, CONNECTION_EXCEPTIONS) or type(error) is Exception
+
+
+async def publish_on(channel: AbstractChannel, exchange: str, key: str, message: Message, *, mandatory: bool) -> object:
+    """Publish, and wait for the confirm, but not until the message has left: others may follow it at once, and all confirms
+    be waited for together.
+    """
+    underlay = await channel.get_underlay_channel()
+    return await underlay.basic_publish(  # type: ignore[call-arg]  # "wait" is missing in its abstract class
+        message.body,
+        exchange=exchange,
+        routing_key=key,
+        properties=message.properties,
+        mandatory=mandatory,
+        wait=False,
+    )
 
 
 async def bounded(call: Awaitable[T], limit_seconds: float, doing: str) -> T:

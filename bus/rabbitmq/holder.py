@@ -17,7 +17,7 @@ from aiormq.abc import DeliveredMessage
 from bus import topology
 from bus.errors import BusClosed, BusError, BusUnavailable
 from bus.messages import Announcement, Message
-from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, bounded, describe, is_client_error
+from bus.rabbitmq.calls import CALL_LIMIT_SECONDS, bounded, publish_on, result_of
 from bus.rabbitmq.connection import close_quietly, connect, loss_of, open_channel
 from bus.rabbitmq.consumer import Consumer, ack
 from bus.rabbitmq.declaration import declare_queue
@@ -271,21 +271,13 @@ class RabbitHolder:
     async def _publish_all(self, exchange: str, messages: Sequence[tuple[str, AmqpMessage]]) -> list[_Refused | None]:
         """Publish in this order, and wait for all confirms together; of each whether it was refused."""
         self._check()
-        channel = self._publishing
-
-        async def publish() -> list[object]:
-            underlay = await channel.get_underlay_channel()
-            # Not until each has left: the others may follow it at once.
-            publishing = [
-                underlay.basic_publish(  # type: ignore[call-arg]  # "wait" is missing in its abstract class
-                    message.body, exchange=exchange, routing_key=key, properties=message.properties, wait=False
-                )
-                for key, message in messages
-            ]
-            return await asyncio.gather(*publishing, return_exceptions=True)
-
+        publishing = [
+            asyncio.ensure_future(publish_on(self._publishing, exchange, key, message, mandatory=False))
+            for key, message in messages
+        ]
         try:
-            return [_refusal_in(outcome) for outcome in await bounded(publish(), ANNOUNCE_LIMIT_SECONDS, "announcing")]
+            await bounded(asyncio.gather(*publishing, return_exceptions=True), ANNOUNCE_LIMIT_SECONDS, "announcing")
+            return [_refusal_of(each) for each in publishing]
         except BusUnavailable as error:
             # They may have been published, or not: whatever came after them would be out of order.
             self._lose(str(error))
@@ -313,20 +305,18 @@ class RabbitHolder:
             self._lose(str(error))
 
 
-def _refusal_in(outcome: object) -> _Refused | None:
+def _refusal_of(published: asyncio.Future[object]) -> _Refused | None:
     """The refusal of one message; ``None`` where it was confirmed.
 
     Raises:
         BusUnavailable: it was neither.
     """
-    if isinstance(outcome, DeliveryError):
-        return _Refused(f"announcing failed: {describe(outcome)}")
-    if isinstance(outcome, asyncio.CancelledError):  # the library does that to what waits on a connection that is lost
-        raise BusUnavailable("announcing failed: the connection was lost")
-    if isinstance(outcome, BaseException):
-        if is_client_error(outcome):
-            raise BusUnavailable(f"announcing failed: {describe(outcome)}") from outcome
-        raise outcome
+    try:
+        result_of(published, "announcing")
+    except BusUnavailable as error:
+        if isinstance(error.__cause__, DeliveryError):
+            return _Refused(str(error))
+        raise
     return None
 
 

@@ -10,7 +10,7 @@ from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelInvalidStateError, DeliveryError, PublishError
 
 from bus.errors import BusUnavailable, Unroutable
-from bus.rabbitmq.calls import describe, is_client_error
+from bus.rabbitmq.calls import describe, is_client_error, publish_on
 from bus.rabbitmq.confirms import Confirms
 from bus.rabbitmq.connection import Link, close_quietly
 
@@ -102,19 +102,8 @@ class Lane:
     def _start(
         self, channel: AbstractChannel, exchange: str, key: str, message: Message, message_id: str
     ) -> asyncio.Task[object]:
-        async def publish() -> object:
-            underlay = await channel.get_underlay_channel()
-            # Not until it has left: others may follow it at once, and their confirms be waited for together.
-            return await underlay.basic_publish(  # type: ignore[call-arg]  # "wait" is missing in its abstract class
-                message.body,
-                exchange=exchange,
-                routing_key=key,
-                properties=message.properties,
-                mandatory=True,
-                wait=False,
-            )
-
-        task: asyncio.Task[object] = asyncio.create_task(publish(), name=f"publish {message_id}")
+        publishing = publish_on(channel, exchange, key, message, mandatory=True)
+        task: asyncio.Task[object] = asyncio.create_task(publishing, name=f"publish {message_id}")
         self._under_way[message_id] = task
         self._sent[message_id] = channel, time.monotonic()
         task.add_done_callback(lambda done: self._ended(message_id, done))

@@ -10,7 +10,7 @@ import pytest
 
 from runner import labels
 from runner.docker_engine import DockerEngine
-from runner.docker_sandboxes import SandboxUse
+from runner.docker_networks import SandboxUse
 from runner.engine import ContainerState, Exit, Prepared
 from runner.errors import ContainerGone, NeverStarted
 from runner.identity import Identity

@@ -17,6 +17,8 @@ from tests.integration.runner.test_network_sandboxes import (
     closing,
     folder,
     make_engine,
+    nobody_claims,
+    nobody_else,
     run,
     sandbox_of,
     sandboxes,
@@ -139,12 +141,6 @@ async def test_one_that_is_gone_or_has_ended_is_noticed_and_the_program_runs_wit
 async def test_one_of_an_earlier_life_stays_as_long_as_its_program_runs_m46(
     hub: MakeHub, identity: Identity, engine: DockerEngine, python_image: str
 ) -> None:
-    async def nobody_claims() -> frozenset[str]:
-        return frozenset()
-
-    async def nobody_else(_: object) -> bool:
-        return False
-
     around = hub(WAITS)
     async with closing(make_engine(identity, python_image)) as earlier:
         around.engine = earlier

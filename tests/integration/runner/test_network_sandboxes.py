@@ -10,7 +10,7 @@ import pytest
 
 from runner import labels
 from runner.docker_engine import DockerEngine
-from runner.docker_sandboxes import SandboxUse
+from runner.docker_networks import SandboxUse
 from runner.errors import CannotRun
 from runner.identity import Identity
 from runner.sandbox_config import joined
@@ -65,6 +65,16 @@ async def closing(engine: DockerEngine) -> AsyncIterator[DockerEngine]:
 
 def make_engine(identity: Identity, image: str) -> DockerEngine:
     return DockerEngine(identity=identity, socket_path=SOCKET, sandbox_use=SandboxUse.ON, sandbox_image=lambda: image)
+
+
+async def nobody_claims() -> frozenset[str]:
+    """No program of this runner is known."""
+    return frozenset()
+
+
+async def nobody_else(_: object) -> bool:
+    """Nothing is another runner's."""
+    return False
 
 
 def folder(around: Hub) -> Path:
@@ -267,12 +277,6 @@ async def test_two_programs_are_never_in_one_sandbox_at_once(hub: MakeHub, ident
 async def test_a_sandbox_of_an_earlier_life_stays_as_long_as_its_program_runs_m46(
     hub: MakeHub, identity: Identity, engine: DockerEngine, python_image: str
 ) -> None:
-    async def nobody_claims() -> frozenset[str]:
-        return frozenset()
-
-    async def nobody_else(_: object) -> bool:
-        return False
-
     around = hub(WAITS, network="none")
     async with closing(make_engine(identity, python_image)) as earlier:
         around.engine = earlier

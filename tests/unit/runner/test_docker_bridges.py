@@ -9,7 +9,7 @@ from runner import docker_bridges
 from runner.docker_bridges import DockerBridges
 from runner.docker_connection import DockerConnection
 from runner.docker_images import DockerImages
-from runner.docker_sandboxes import SandboxUse
+from runner.docker_networks import DockerNetworks, SandboxUse
 from runner.errors import EngineUnavailable
 from runner.identity import Identity
 from runner.start_gate import StartGate
@@ -29,7 +29,7 @@ async def connection(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DockerCon
 
 
 def bridges(connection: DockerConnection, gate: StartGate, use: SandboxUse = SandboxUse.ON) -> DockerBridges:
-    return DockerBridges(
+    networks = DockerNetworks(
         connection,
         DockerImages(connection),
         Identity("hub", "runner"),
@@ -38,6 +38,7 @@ def bridges(connection: DockerConnection, gate: StartGate, use: SandboxUse = San
         image=lambda: "base",
         docker_version=lambda: "20.10",
     )
+    return DockerBridges(networks)
 
 
 async def test_one_is_made_only_once_nothing_else_is_started(connection: DockerConnection) -> None:

@@ -5,7 +5,8 @@ import pytest
 
 from runner.docker_connection import DockerConnection
 from runner.docker_images import DockerImages
-from runner.docker_sandboxes import DockerSandboxes, SandboxUse
+from runner.docker_networks import DockerNetworks, SandboxUse
+from runner.docker_sandboxes import DockerSandboxes
 from runner.identity import Identity
 from runner.start_gate import StartGate
 from schemas.programs import Network
@@ -22,7 +23,7 @@ async def connection() -> AsyncIterator[DockerConnection]:
 
 
 def sandboxes(connection: DockerConnection, use: SandboxUse, version: str = "20.10") -> DockerSandboxes:
-    return DockerSandboxes(
+    networks = DockerNetworks(
         connection,
         DockerImages(connection),
         Identity("hub", "runner"),
@@ -31,6 +32,7 @@ def sandboxes(connection: DockerConnection, use: SandboxUse, version: str = "20.
         image=lambda: "base",
         docker_version=lambda: version,
     )
+    return DockerSandboxes(networks)
 
 
 @pytest.mark.parametrize(
