@@ -32,6 +32,7 @@ from runner.requirements import Requirements
 from runner.run_spec import RunSpec
 from runner.shared_work import Progressing, SharedWork
 from runner.start_gate import StartGate
+from runner.waiting import finished
 from schemas.failpoints import failpoint
 from schemas.progress_events import Phase
 
@@ -177,7 +178,9 @@ class DockerEnvironments:
         output = DockerOutput(self._connection, container)
         try:
             async with self._connection.call("making a container for pip", _HEAVY_CALL_SECONDS) as docker:
-                made = await docker.containers.create(builder_body(spec, wanted, image, self._identity), name=container)
+                # Docker lists a container before it can be removed by its name: one half made would stay.
+                body = builder_body(spec, wanted, image, self._identity)
+                made = await finished(docker.containers.create(body, name=container))
                 failpoint("docker.builder_created")
                 await made.put_archive("/", archive(spec, wanted))  # type: ignore[no-untyped-call]
                 failpoint("docker.builder_filled")

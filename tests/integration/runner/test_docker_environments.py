@@ -1,5 +1,6 @@
 """Requirements on the real engine: installed once by a real pip, used without any network from then on."""
 
+import asyncio
 import json
 import os
 import textwrap
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiodocker
 import pytest
 
 from runner import labels
@@ -19,7 +21,7 @@ from schemas.progress_events import Phase
 from schemas.reasons import Category, Reason
 from schemas.status import Status
 from tests.integration.runner.conftest import MakeHub
-from tests.support.docker import containers, docker, remove
+from tests.support.docker import SOCKET, containers, docker, remove
 from tests.support.runner_fixtures import Hub
 from tests.support.wait import eventually
 
@@ -202,6 +204,21 @@ async def test_a_runner_that_stops_ends_the_installation_and_its_container(proje
         await eventually(made)
     assert await made() == []
     assert project.hub.events(execution_id) == []
+
+
+async def test_a_runner_that_stops_while_docker_makes_the_container_for_pip_leaves_none(
+    project: Project, identity: Identity
+) -> None:
+    """Docker lists a container a moment before it knows it by its name, and can remove it."""
+    project.write(requirements__txt=SIX)
+    labelled = {"label": [f"{labels.INSTANCE}={identity.instance}"]}
+
+    async with aiodocker.Docker(url=f"unix://{SOCKET}") as listing, project.hub.runner(stop_limit_seconds=1):
+        await project.hub.submit()
+        async with asyncio.timeout(30):
+            while not await listing.containers.list(all=True, filters=labelled):
+                pass
+    assert containers(instance=identity.instance) == []
 
 
 async def test_m46_what_pip_is_at_work_in_is_no_stray_until_nobody_waits_for_it(
