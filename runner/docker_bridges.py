@@ -13,12 +13,13 @@ import structlog
 from aiodocker.exceptions import DockerError
 
 from runner.container_config import Joint
+from runner.docker_creation import create
 from runner.docker_networks import DockerNetworks
 from runner.errors import CannotRun, EngineUnavailable
 from runner.run_spec import RunSpec
 from runner.sandbox_config import PREFIX, bridge_body
 from runner.start_gate import Priority
-from runner.waiting import cancel, finished
+from runner.waiting import cancel
 from schemas.failpoints import failpoint
 from schemas.programs import Network
 
@@ -126,7 +127,7 @@ class DockerBridges:
             self._gate.start(Priority.REFILL),
             self._connection.call("making a network", _HEAVY_CALL_SECONDS) as docker,
         ):
-            container = await finished(docker.containers.create(body, name=name))
+            container = await create(docker, body, name)
             failpoint("docker.bridge_created")
         async with (
             self._gate.start(Priority.REFILL),

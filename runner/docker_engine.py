@@ -16,6 +16,7 @@ from runner.container_config import ImageCommand, create_body, join, order
 from runner.docker_belongings import DockerBelongings
 from runner.docker_bridges import DockerBridges
 from runner.docker_connection import DockerConnection
+from runner.docker_creation import create
 from runner.docker_daemon import DockerDaemon
 from runner.docker_ends import DockerEnds
 from runner.docker_environments import DockerEnvironments
@@ -52,7 +53,7 @@ from runner.preparation import NOBODY, Listener
 from runner.run_spec import RunSpec
 from runner.start_gate import Priority, StartGate
 from runner.steps import Step
-from runner.waiting import cancel, finished, surely
+from runner.waiting import cancel, surely
 from runner.warm_plan import plan_warm
 from runner.warm_pool import NO_POOL, PoolLimits, Warm
 from runner.warm_run import WarmRun
@@ -202,8 +203,7 @@ class DockerEngine:
                     self._gate.start(Priority.JOB),
                     self._connection.call("creating a container", _HEAVY_CALL_SECONDS) as docker,
                 ):
-                    # A container that is made after its removal would stay.
-                    created = await finished(docker.containers.create(body, name=spec.name))
+                    created = await create(docker, body, spec.name)
                     failpoint("docker.created")
                     return created.id
             except DockerError as error:

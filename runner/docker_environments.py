@@ -12,6 +12,7 @@ from aiodocker.exceptions import DockerError
 from runner import labels
 from runner.container_config import ImageCommand
 from runner.docker_connection import DockerConnection
+from runner.docker_creation import create
 from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
 from runner.docker_refusals import create_refused
@@ -32,7 +33,6 @@ from runner.requirements import Requirements
 from runner.run_spec import RunSpec
 from runner.shared_work import Progressing, SharedWork
 from runner.start_gate import StartGate
-from runner.waiting import finished
 from schemas.failpoints import failpoint
 from schemas.progress_events import Phase
 
@@ -178,9 +178,7 @@ class DockerEnvironments:
         output = DockerOutput(self._connection, container)
         try:
             async with self._connection.call("making a container for pip", _HEAVY_CALL_SECONDS) as docker:
-                # Docker lists a container before it can be removed by its name: one half made would stay.
-                body = builder_body(spec, wanted, image, self._identity)
-                made = await finished(docker.containers.create(body, name=container))
+                made = await create(docker, builder_body(spec, wanted, image, self._identity), container)
                 failpoint("docker.builder_created")
                 await made.put_archive("/", archive(spec, wanted))  # type: ignore[no-untyped-call]
                 failpoint("docker.builder_filled")

@@ -23,6 +23,7 @@ from aiodocker.exceptions import DockerError
 
 from runner import labels
 from runner.container_config import Joint
+from runner.docker_creation import create
 from runner.docker_networks import DockerNetworks
 from runner.docker_output import DockerOutput
 from runner.engine import Frame
@@ -30,7 +31,7 @@ from runner.errors import CannotRun, EngineUnavailable
 from runner.run_spec import RunSpec
 from runner.sandbox_config import PREFIX, joined, joint_of, packets_of, sandbox_body
 from runner.start_gate import Priority
-from runner.waiting import cancel, finished
+from runner.waiting import cancel
 from schemas.failpoints import failpoint
 from schemas.programs import Network
 
@@ -216,7 +217,7 @@ class DockerSandboxes:
             self._gate.start(Priority.REFILL),
             self._connection.call("making a network sandbox", _HEAVY_CALL_SECONDS) as docker,
         ):
-            container = await finished(docker.containers.create(body, name=sandbox.name))
+            container = await create(docker, body, sandbox.name)
             failpoint("docker.sandbox_created")
         await sandbox.output.attach(with_stdin=True)
         async with (

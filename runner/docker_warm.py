@@ -15,6 +15,7 @@ from aiodocker.exceptions import DockerError
 from runner.belongings import WAITING
 from runner.container_config import ImageCommand, join
 from runner.docker_connection import DockerConnection
+from runner.docker_creation import create
 from runner.docker_environments import DockerEnvironments
 from runner.docker_images import DockerImages
 from runner.docker_output import DockerOutput
@@ -350,7 +351,7 @@ class DockerWarm:
             self._gate.start(Priority.REFILL),
             self._connection.call("making a warm container", _HEAVY_CALL_SECONDS) as docker,
         ):
-            created = await finished(docker.containers.create(join(kind.body, joint), name=name))
+            created = await create(docker, join(kind.body, joint), name)
             failpoint("docker.warm_created")
         await output.attach(with_stdin=True)
         async with (

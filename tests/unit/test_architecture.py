@@ -77,3 +77,8 @@ def test_every_package_is_in_the_distribution() -> None:
     for module, path in modules():
         if path.name == "__init__.py":
             assert f'"{module}"' in listed, module
+
+
+def test_containers_are_made_in_one_place_which_leaves_none_half_made() -> None:
+    makers = [module for module, path in modules() if ".containers.create(" in path.read_text(encoding="utf-8")]
+    assert makers == ["runner.docker_creation"]
