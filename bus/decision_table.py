@@ -2,7 +2,10 @@
 
 A claim whose epoch was fenced before it is void: as if it had not been made.
 
-Both buses use it. On RabbitMQ the order is that of the control stream, and every runner keeps its own copy of the table.
+Both buses use it. On RabbitMQ the order is that of the control stream, and every process keeps its own copy of the table.
+
+A claim is kept for as long as the order itself is, counted from when it was told last: whoever has something in hand says so
+again (:mod:`runner.reclaims`). Ends are kept for good; they are few.
 """
 
 import sqlite3
@@ -18,12 +21,15 @@ CREATE TABLE IF NOT EXISTS decisions (
     attempt INTEGER NOT NULL,  -- 0: an end, which decides all attempts that no claim has decided; -1: _LATE_CANCEL
     epoch TEXT, nonce TEXT, digest TEXT,
     reason TEXT, requested_by TEXT, why TEXT,
+    told INTEGER NOT NULL DEFAULT 0,  -- of a claim: where in the order, or when, it was proposed last
     UNIQUE (execution_id, attempt)
 );
 -- Few among the claims, and read apart.
 CREATE INDEX IF NOT EXISTS ends ON decisions (sequence) WHERE attempt <= 0;
 """
 SCHEMA += epoch_table.SCHEMA
+# Once the column is there.
+_CLAIMS_BY_AGE = "CREATE INDEX IF NOT EXISTS claims_by_age ON decisions (told) WHERE attempt > 0"
 _COLUMNS = "sequence, execution_id, attempt, epoch, nonce, digest, reason, requested_by, why"
 _END = 0
 #: The first cancel, where an end of another kind came before it: that one may mean nothing to who runs the execution already.
@@ -31,15 +37,22 @@ _LATE_CANCEL = -1
 _Row = tuple[int, str, int, str, str, str, str, str | None, str | None]
 
 
-def prepare(database: sqlite3.Connection) -> None:
-    """Make the table, or bring one of an earlier version up to date."""
+def prepare(database: sqlite3.Connection, told: int) -> None:
+    """Make the table, or bring one of an earlier version up to date: what is in there counts as told at ``told``."""
     database.executescript(SCHEMA)
-    if "why" not in {row[1] for row in database.execute("PRAGMA table_info(decisions)")}:
+    columns = {row[1] for row in database.execute("PRAGMA table_info(decisions)")}
+    if "why" not in columns:
         database.execute("ALTER TABLE decisions ADD COLUMN why TEXT")
+    if "told" not in columns:
+        # A constant, which no row is written for.
+        database.execute(f"ALTER TABLE decisions ADD COLUMN told INTEGER NOT NULL DEFAULT {told:d}")
+    database.execute(_CLAIMS_BY_AGE)
 
 
-def apply(database: sqlite3.Connection, proposal: Proposal) -> bool:
-    """Take the next proposal of the order; whether it decided something. Later ones never change what was decided."""
+def apply(database: sqlite3.Connection, proposal: Proposal, told: int) -> bool:
+    """Take the next proposal of the order, told at ``told``; whether it decided something. Later ones never change what was
+    decided.
+    """
     if isinstance(proposal, End):
         cursor = database.execute(
             "INSERT OR IGNORE INTO decisions (execution_id, attempt, reason, requested_by, why) VALUES (?, ?, ?, ?, ?)",
@@ -56,15 +69,28 @@ def apply(database: sqlite3.Connection, proposal: Proposal) -> bool:
             )
     else:
         cursor = database.execute(
-            "INSERT OR IGNORE INTO decisions (execution_id, attempt, epoch, nonce, digest) SELECT ?, ?, ?, ?, ?"
+            "INSERT OR IGNORE INTO decisions (execution_id, attempt, epoch, nonce, digest, told) SELECT ?, ?, ?, ?, ?, ?"
             " WHERE NOT EXISTS (SELECT 1 FROM decisions WHERE execution_id = ? AND attempt = ?)"
             " AND NOT EXISTS (SELECT 1 FROM fences WHERE epoch = ?)",
             (
-                *(proposal.execution_id, proposal.attempt, proposal.epoch, proposal.nonce, proposal.digest),
+                *(proposal.execution_id, proposal.attempt, proposal.epoch, proposal.nonce, proposal.digest, told),
                 *(proposal.execution_id, _END, proposal.epoch),
             ),
         )
+        if cursor.rowcount == 0:
+            database.execute(
+                "UPDATE decisions SET told = MAX(told, ?) WHERE execution_id = ? AND attempt = ? AND nonce = ?",
+                (told, proposal.execution_id, proposal.attempt, proposal.nonce),
+            )
     return cursor.rowcount == 1
+
+
+def forget(database: sqlite3.Connection, before: int, limit: int) -> int:
+    """Forget claims that were told last before a place or time, at most so many; how many."""
+    return database.execute(
+        "DELETE FROM decisions WHERE sequence IN (SELECT sequence FROM decisions WHERE attempt > 0 AND told < ? LIMIT ?)",
+        (before, limit),
+    ).rowcount
 
 
 def find(database: sqlite3.Connection, execution_id: str, attempt: int) -> Decision | None:
@@ -127,9 +153,10 @@ def ends_after(database: sqlite3.Connection, sequence: int, limit: int) -> list[
 
 
 def last_sequence(database: sqlite3.Connection) -> int:
-    """Sequence number of the newest decision; 0 before the first."""
-    number: int = database.execute("SELECT COALESCE(MAX(sequence), 0) FROM decisions").fetchone()[0]
-    return number
+    """Sequence number of the newest decision there ever was; 0 before the first."""
+    # Numbers are given once, and the newest decision may be forgotten.
+    row = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'decisions'").fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def _decision(row: _Row) -> Decision:

@@ -1,10 +1,7 @@
 """The bus of one machine: one SQLite file, used by one process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-
-import structlog
 
 from bus import topology
 from bus.embedded.announcements import EmbeddedAnnouncements
@@ -17,15 +14,11 @@ from bus.embedded.questions import EmbeddedQuestions
 from bus.embedded.store import Store
 from bus.embedded.streams import EmbeddedStreams
 from bus.embedded.tide import Tide
-from bus.errors import BusUnavailable
 from bus.messages import BusState, StreamName
-
-log = structlog.get_logger()
+from bus.upkeep import FORGET_FIRST_SECONDS, PRUNE_SECONDS, every
 
 #: File in the state directory that is the bus.
 BUS_FILE = "bus.db"
-#: Seconds between two removals of old records.
-PRUNE_SECONDS = 3600.0
 #: Seconds between two looks for commands that have waited for too long.
 EXPIRE_SECONDS = 60.0
 
@@ -39,8 +32,12 @@ class EmbeddedBus:
         state_dir: Path,
         command_ttl_seconds: float = topology.COMMAND_TTL_SECONDS,
         expire_seconds: float = EXPIRE_SECONDS,
+        forget_first_seconds: float = FORGET_FIRST_SECONDS,
     ) -> None:
-        """``state_dir`` must exist. What waits for ``command_ttl_seconds`` is a dead letter, up to ``expire_seconds`` late."""
+        """``state_dir`` must exist. What waits for ``command_ttl_seconds`` is a dead letter, up to ``expire_seconds`` late.
+        Claims are forgotten from ``forget_first_seconds`` after the start on.
+        """
+        self._forget_first_seconds = forget_first_seconds
         self._expire_seconds = expire_seconds
         self._store = Store(state_dir / BUS_FILE)
         tides = {stream: Tide() for stream in StreamName}
@@ -118,8 +115,12 @@ class EmbeddedBus:
                 await self._announcements.open()
                 await self._dead_letters.open()
                 self._keepers = [
-                    asyncio.create_task(_every(PRUNE_SECONDS, self._streams.prune), name="bus: remove old records"),
-                    asyncio.create_task(_every(self._expire_seconds, self._commands.expire), name="bus: expire commands"),
+                    asyncio.create_task(every(PRUNE_SECONDS, self._streams.prune), name="bus: remove old records"),
+                    asyncio.create_task(every(self._expire_seconds, self._commands.expire), name="bus: expire commands"),
+                    asyncio.create_task(
+                        every(PRUNE_SECONDS, self._decisions.forget, first_seconds=self._forget_first_seconds),
+                        name="bus: forget old claims",
+                    ),
                 ]
             await self._commands.add_pools(pools)
 
@@ -141,12 +142,3 @@ class EmbeddedBus:
             for tide in self._tides.values():
                 tide.close()
             await self._store.close()
-
-
-async def _every(seconds: float, keep: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            await keep()
-        except BusUnavailable as error:
-            log.warning("what is too old was not removed", action="prune_failed", error=str(error))
-        await asyncio.sleep(seconds)

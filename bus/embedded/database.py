@@ -71,7 +71,7 @@ def connect(path: Path) -> sqlite3.Connection:
             database.execute("ALTER TABLE work ADD COLUMN source TEXT NOT NULL DEFAULT 'commands'")
         _add_queued_at(database)
         database.executescript(_WORK_INDEXES)
-        decision_table.prepare(database)
+        decision_table.prepare(database, told=int(time.time()))
     except BaseException:
         database.close()
         raise

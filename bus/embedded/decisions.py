@@ -1,11 +1,12 @@
 """Decisions on the embedded bus: one process, one table."""
 
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from typing import Protocol, TypeVar
 
-from bus import decision_table
+from bus import decision_table, topology
 from bus.embedded.store import Store
 from bus.embedded.tide import Tide
 from bus.messages import Decision, End, Proposal
@@ -14,6 +15,8 @@ Row = TypeVar("Row")
 
 #: Decisions that a watcher is given at a time.
 _WATCH_BATCH = 500
+#: Claims that are forgotten in one transaction, so that none takes long.
+_FORGOTTEN_AT_A_TIME = 1_000
 
 
 class _After(Protocol[Row]):
@@ -40,13 +43,24 @@ class EmbeddedDecisions:
         """Propose, and return what was decided."""
 
         def propose(database: sqlite3.Connection) -> tuple[Decision | None, int]:
-            decision_table.apply(database, proposal)
+            decision_table.apply(database, proposal, int(time.time()))
             return decision_table.answer(database, proposal), decision_table.last_sequence(database)
 
         decision, _ = await self._store.write(propose, lambda result: self._rise_to(result[1]))
         if decision is None:
             raise AssertionError("a proposal that was applied has an answer")
         return decision
+
+    async def forget(self) -> None:
+        """Forget the claims that nobody has told for as long as a control stream is kept.
+
+        Raises:
+            BusUnavailable: not now.
+        """
+        before = int(time.time()) - topology.CONTROL_AGE_DAYS * topology.DAY_SECONDS
+        forget = partial(decision_table.forget, before=before, limit=_FORGOTTEN_AT_A_TIME)
+        while await self._store.write(forget):
+            pass
 
     async def decision_for(self, execution_id: str, attempt: int) -> Decision | None:
         """The decision, if there is one."""

@@ -21,6 +21,7 @@ from bus.rabbitmq.publisher import Publisher
 from bus.rabbitmq.questions import RabbitQuestions
 from bus.rabbitmq.streams import RabbitStreams
 from bus.rabbitmq.tail import ControlTail
+from bus.upkeep import FORGET_FIRST_SECONDS, PRUNE_SECONDS, every
 
 log = structlog.get_logger()
 
@@ -35,8 +36,9 @@ class RabbitBus:
     memory or disk, and acknowledgements must go on then. Whoever holds the announcer's lock has a third one.
     """
 
-    def __init__(self, url: str, *, state_dir: Path, name: str) -> None:
-        """``url`` may name several nodes; ``state_dir`` must exist; ``name`` is how the broker shows the connections.
+    def __init__(self, url: str, *, state_dir: Path, name: str, forget_first_seconds: float = FORGET_FIRST_SECONDS) -> None:
+        """``url`` may name several nodes; ``state_dir`` must exist; ``name`` is how the broker shows the connections. Claims
+        are forgotten from ``forget_first_seconds`` after the start on.
 
         Raises:
             BadBusUrl: the address can't be used.
@@ -57,6 +59,8 @@ class RabbitBus:
         self._questions = RabbitQuestions(self._consuming, self._publisher)
         self._dead_letters = RabbitDeadLetters(self._consuming, self._publisher)
         self._announcements = RabbitAnnouncements(nodes, name, self._consuming, self._closing)
+        self._forget_first_seconds = forget_first_seconds
+        self._forgetting: asyncio.Task[None] | None = None
 
     @property
     def commands(self) -> RabbitCommands:
@@ -122,11 +126,17 @@ class RabbitBus:
                 raise
             await self._consuming.open()
             await self._tail.open()
+            if self._forgetting is None:
+                forgetting = every(PRUNE_SECONDS, self._tail.forget, first_seconds=self._forget_first_seconds)
+                self._forgetting = asyncio.create_task(forgetting, name="bus: forget old claims")
 
     async def close(self) -> None:
         """Stop consuming, and disconnect."""
         self._closing.set()
         async with self._opening:
+            if self._forgetting is not None:
+                self._forgetting.cancel()
+                await asyncio.wait({self._forgetting})
             try:
                 async with asyncio.timeout(CLOSE_LIMIT_SECONDS):
                     await self._commands.close()

@@ -43,12 +43,20 @@ class Claims:
                 if isinstance(record, Fence | Hello):
                     epoch_table.apply(self._database, record)
                 else:
-                    decision_table.apply(self._database, record)
+                    decision_table.apply(self._database, record, position.offset)
             self._database.execute(
                 "INSERT OR REPLACE INTO place (only, stream_offset, message_id) VALUES (1, ?, ?)",
                 (position.offset, position.message_id),
             )
         return self.last_sequence()
+
+    def forget(self, before: int, limit: int) -> int:
+        """Forget claims that were told last before a place in the stream, at most so many; how many."""
+        position = self.position()
+        if position is None or position.offset < before:
+            return 0  # the place is another stream's, which this one has replaced
+        with self._database:
+            return decision_table.forget(self._database, before, limit)
 
     def clear(self) -> None:
         """Forget everything: the stream will be read from its first record."""
@@ -122,7 +130,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         # What a power loss takes away is read from the stream again.
         database.execute("PRAGMA synchronous=NORMAL")
         database.executescript(_SCHEMA)
-        decision_table.prepare(database)
+        place = database.execute("SELECT stream_offset FROM place").fetchone()
+        decision_table.prepare(database, told=0 if place is None else place[0])
     except BaseException:
         database.close()
         raise

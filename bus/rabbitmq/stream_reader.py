@@ -165,6 +165,22 @@ async def _opened(
         await close_quietly(channel)
 
 
+async def start_of(link: Link, stream: str) -> int | None:
+    """Place of the first record that a stream still has; ``None`` where it has none.
+
+    Raises:
+        BusUnavailable: nobody says so now.
+    """
+    async with _opened(link, stream, first=0, start="first", prefetch=1) as (session, _):
+        try:
+            async with asyncio.timeout(FIRST_RECORD_SECONDS):
+                if not (batch := await session.batch()):
+                    raise BusUnavailable(f"the connection was lost while the start of {stream} was looked for")
+        except TimeoutError:
+            return None
+        return batch[0].position.offset
+
+
 async def end_of(link: Link, stream: str) -> int | None:
     """Place of the last record of a stream; ``None`` where it has none.
 

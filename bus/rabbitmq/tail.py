@@ -23,7 +23,7 @@ from bus.rabbitmq.control import ControlRecord, Mark
 from bus.rabbitmq.envelope import to_amqp
 from bus.rabbitmq.expectation import Expectation, Seen, nothing
 from bus.rabbitmq.publisher import Publisher
-from bus.rabbitmq.stream_reader import Read, StreamReader
+from bus.rabbitmq.stream_reader import Read, StreamReader, start_of
 from schemas.failpoints import failpoint
 
 log = structlog.get_logger()
@@ -42,6 +42,8 @@ WAIT_LIMIT_SECONDS = 60.0
 _PREFETCH = 1_000
 #: Rows that a watcher is given at a time.
 _WATCH_BATCH = 500
+#: Claims that are forgotten in one go, so that nobody waits for it for long.
+_FORGOTTEN_AT_A_TIME = 1_000
 
 
 class ControlTail:
@@ -172,6 +174,21 @@ class ControlTail:
         await self._displaced.wait()
         if self._closed:
             raise BusClosed("the bus is closed")
+
+    async def forget(self) -> None:
+        """Forget the claims that the stream has let go of: whoever begins to read it now knows nothing of them either.
+
+        Raises:
+            BusUnavailable: not now.
+        """
+        first = await start_of(self._consuming, topology.CONTROL)
+        if first is None:
+            return
+        try:
+            while await self.ask(lambda claims: claims.forget(first, _FORGOTTEN_AT_A_TIME)):
+                pass
+        except sqlite3.Error as error:
+            raise BusUnavailable(f"the file {self._path} can't be written: {error}") from error
 
     async def gaps(self) -> AsyncGenerator[None, None]:
         """Each gap in the stream, from now on."""

@@ -1,5 +1,6 @@
 """A plain AMQP client beside the bus, as anybody may have one."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -7,6 +8,10 @@ import aio_pika
 from aio_pika.abc import AbstractChannel
 
 from bus import topology
+from tests.support.broker import OwnBroker
+
+#: Marks that fill more than two segments of the control stream.
+_MARKS, _MEGABYTE = 40, 1_000_000
 
 
 @asynccontextmanager
@@ -25,6 +30,16 @@ async def ready_and_consumers(channel: AbstractChannel, queue: str) -> tuple[int
     """How many messages wait in a queue, and how many consumers it has."""
     declared = (await channel.declare_queue(queue, passive=True)).declaration_result
     return declared.message_count or 0, declared.consumer_count or 0
+
+
+async def cut_control(broker: OwnBroker, url: str) -> None:
+    """Let the oldest records of the control stream go, as their age does after some days."""
+    limit = ("trim", f"^{topology.CONTROL}$", '{"max-length-bytes": 1000000}')
+    await asyncio.to_thread(broker.control, "set_policy", "--vhost", url.rpartition("/")[2], "--apply-to", "queues", *limit)
+    async with channel_to(url) as channel:
+        reports = await channel.get_exchange(topology.REPORTS)
+        for _ in range(_MARKS):
+            await reports.publish(aio_pika.Message(b"x" * _MEGABYTE), topology.MARK_KEY)
 
 
 async def dead_letters(channel: AbstractChannel, number: int) -> list[aio_pika.abc.AbstractIncomingMessage]:

@@ -296,3 +296,29 @@ async def test_what_an_earlier_version_left_waits_from_now_on(tmp_path: Path) ->
     await bus.open(frozenset({"default"}))
     assert (await take(bus)).message.id == "old"
     await bus.close()
+
+
+async def test_bus9_claims_are_forgotten_once_nobody_has_told_them_for_three_days(tmp_path: Path) -> None:
+    bus = EmbeddedBus(state_dir=tmp_path)
+    await bus.open(frozenset({"default"}))
+    claims = [claim(name) for name in ("done", "running", "later")]
+    for each in claims:
+        await bus.decisions.decide(each)
+    await bus.close()
+    with sqlite3.connect(tmp_path / BUS_FILE) as database:
+        long_ago = int(time.time()) - topology.CONTROL_AGE_DAYS * topology.DAY_SECONDS - 60
+        database.execute("UPDATE decisions SET told = ? WHERE execution_id <> 'later'", (long_ago,))
+    database.close()
+
+    bus = EmbeddedBus(state_dir=tmp_path, forget_first_seconds=1.0)
+    await bus.open(frozenset({"default"}))
+    try:
+        # Whoever was away says again what it has in hand, before anything is forgotten.
+        assert await bus.decisions.decide(claims[1]) == claims[1]
+        await eventually(lambda: bus.decisions.decision_for("done", 1), lambda found: found is None)
+        assert [await bus.decisions.decision_for(name, 1) for name in ("running", "later")] == claims[1:]
+        watching = aiter(bus.decisions.watch())
+        await bus.decisions.decide(new := claim("new"))
+        assert await soon(anext(watching)) == new
+    finally:
+        await bus.close()

@@ -1,13 +1,9 @@
 """A runner that was away for longer than the control stream goes back."""
 
-import asyncio
-
-import aio_pika
 import pytest
 
-from bus import topology
 from bus.errors import Fenced
-from tests.integration.bus.amqp import channel_to
+from tests.integration.bus.amqp import cut_control
 from tests.integration.bus.conftest import Buses
 from tests.integration.bus.messages import soon
 from tests.integration.bus.test_rabbitmq_epochs import hello
@@ -15,25 +11,11 @@ from tests.support.broker import OwnBroker
 
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(120)]
 
-MEGABYTE = 1_000_000
-#: More than two segments of the control stream.
-NUMBER = 40
-
 
 @pytest.fixture
 def amqp_url(own_broker: OwnBroker) -> str:
     """A virtual host whose streams may be cut."""
     return own_broker.new_vhost_url()
-
-
-async def cut(broker: OwnBroker, url: str) -> None:
-    """Let the oldest records of the control stream go, as their age does after some days."""
-    limit = ("trim", f"^{topology.CONTROL}$", '{"max-length-bytes": 1000000}')
-    await asyncio.to_thread(broker.control, "set_policy", "--vhost", url.rpartition("/")[2], "--apply-to", "queues", *limit)
-    async with channel_to(url) as channel:
-        reports = await channel.get_exchange(topology.REPORTS)
-        for _ in range(NUMBER):
-            await reports.publish(aio_pika.Message(b"x" * MEGABYTE), topology.MARK_KEY)
 
 
 async def test_bus1_who_was_away_while_records_were_removed_starts_over_for_a_fence_may_be_among_them(
@@ -43,7 +25,7 @@ async def test_bus1_who_was_away_while_records_were_removed_starts_over_for_a_fe
     await soon(runner.epochs.hello(hello()))
     await runner.close()
     await soon(holder.epochs.fence("e"))
-    await cut(own_broker, rabbits.url)
+    await cut_control(own_broker, rabbits.url)
     fresh = await rabbits.open()
     await soon(fresh.epochs.catch_up())
     assert not await fresh.epochs.is_fenced("e"), "nobody who begins now knows of it"

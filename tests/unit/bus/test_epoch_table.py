@@ -29,7 +29,7 @@ Record = Claim | End | Fence
 def tables(*records: Record) -> Iterator[sqlite3.Connection]:
     database = sqlite3.connect(":memory:")
     try:
-        decision_table.prepare(database)
+        decision_table.prepare(database, 0)
         for record in records:
             apply(database, record)
         yield database
@@ -41,7 +41,7 @@ def apply(database: sqlite3.Connection, record: Record) -> None:
     if isinstance(record, Fence):
         epoch_table.apply(database, record)
     else:
-        decision_table.apply(database, record)
+        decision_table.apply(database, record, 0)
 
 
 def claim(execution_id: str = "a", attempt: int = 1, epoch: str = "e1") -> Claim:
@@ -90,7 +90,7 @@ def test_who_made_a_void_claim_is_told_so_unless_the_attempt_is_decided() -> Non
             decision_table.answer(database, claim())
         other = claim(epoch="e2")
         assert decision_table.answer(database, other) is None
-        decision_table.apply(database, other)
+        decision_table.apply(database, other, 0)
         assert decision_table.answer(database, claim()) == other
 
 
