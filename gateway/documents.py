@@ -172,6 +172,8 @@ class Record(_Document):
     queued_time: datetime | None
     submitted_by: str | None
     runner_id: str | None
+    #: Whether its container waited for it; null until it was started.
+    was_warm: bool | None
     #: The number of the attempt that all else is about; the output is that of the newest one that was started.
     attempt: int
     #: Those before it, in order.

@@ -73,6 +73,7 @@ def _fact(execution: Execution) -> Queued | Running | Ended:
             runner_id=execution.runner_id,
             image=execution.image,
             container_id=execution.container_id,
+            was_warm=execution.was_warm or False,
         )
     ended_at = execution.ended_at
     if execution.status is Status.QUEUED or execution.status is Status.RUNNING or ended_at is None:

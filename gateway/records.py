@@ -30,6 +30,7 @@ def record_of(execution: Execution, output: Output) -> dict[str, Any]:
         "queued_time": _time(execution.accepted_at),
         "submitted_by": execution.submitted_by,
         "runner_id": execution.runner_id,
+        "was_warm": execution.was_warm,
         "attempt": execution.attempt,
         "attempts": [_attempt(attempt) for attempt in execution.earlier],
         "retry_time": _time(execution.retry_at),

@@ -31,6 +31,7 @@ _FIELDS = (
     "runner_id",
     "image",
     "container_id",
+    "was_warm",
     "exit_code",
     "oom_killed",
     "reason",
@@ -83,6 +84,7 @@ def store(connection: sqlite3.Connection, execution: Execution, *, ended_offset:
         execution.runner_id,
         execution.image,
         execution.container_id,
+        None if execution.was_warm is None else int(execution.was_warm),
         execution.exit_code,
         int(execution.oom_killed),
         execution.reason,
@@ -107,6 +109,7 @@ def execution_of(row: Sequence[Any]) -> Execution:
     values: dict[str, Any] = dict(zip(_FIELDS, row, strict=True))
     values["status"] = Status(values["status"])
     values["oom_killed"] = bool(values["oom_killed"])
+    values["was_warm"] = None if values["was_warm"] is None else bool(values["was_warm"])
     for name in ("retry_at", "retried_at", "accepted_at", "started_at", "ended_at", "progress_at"):
         values[name] = time_of(values[name])
     for name, kind in (("reason", Reason), ("category", Category)):

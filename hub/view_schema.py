@@ -19,7 +19,7 @@ import sqlite3
 from pathlib import Path
 
 #: Raised with every change of the tables. The view can be made anew from the log, so an old file is dropped, never migrated.
-VERSION = 5
+VERSION = 6
 
 #: The lines around an execution's output, beside its streams in ``outputs``.
 BEFORE, AFTER = "before", "after"
@@ -44,6 +44,7 @@ CREATE TABLE executions (
     runner_id TEXT,
     image TEXT,
     container_id TEXT,
+    was_warm INTEGER,
     exit_code INTEGER,
     oom_killed INTEGER NOT NULL,
     reason TEXT,

@@ -60,6 +60,8 @@ class Execution:
     runner_id: str | None = None
     image: str | None = None
     container_id: str | None = None
+    #: Whether its container had been made, and waited, before the execution was known; ``None`` until its start was told.
+    was_warm: bool | None = None
     exit_code: int | None = None
     oom_killed: bool = False
     reason: Reason | None = None
@@ -95,6 +97,7 @@ class Execution:
             runner_id=attempt.runner_id,
             image=None,
             container_id=None,
+            was_warm=None,
             exit_code=attempt.exit_code,
             oom_killed=attempt.oom_killed,
             reason=attempt.reason,

@@ -51,6 +51,7 @@ async def test_a_program_that_was_used_is_kept_warm_and_runs_as_it_did_before(hu
             record = await api.run("shows", name=name, code=code)
             assert record["output"] == f"{record['execution_id']} {name} ['--process', 'two words'] False\n"
             assert (record["error"].splitlines()[0], record["exit_code"]) == ("on the side", code)
+            assert record["was_warm"] is warm_starts(hub)[-1]
         assert warm_starts(hub)[0] is False
         assert True in warm_starts(hub)[1:]
         # Stopped in good order, it leaves nothing.

@@ -69,6 +69,17 @@ async def test_m3_statuses_and_output_come_in_order_and_the_stream_ends_with_the
     assert told[-1][1] == "end"
 
 
+async def test_m3_who_comes_late_hears_of_a_start_what_those_heard_who_were_there(world: World) -> None:
+    execution = replace(running(queued()), image="img", container_id="c", was_warm=True)
+    await world.view.put(execution)
+    async with client_of(world.app()) as client:
+        answer = await client.get(f"/executions/{execution.execution_id}/logs/stream")
+        await eventually_read(world, 1)
+        await world.view.put(completed(execution, chunks=0))
+        ((data,), *_) = [[data["data"] for event, _, data in events(await answer.text()) if event == "running"]]
+    assert (data["image"], data["container_id"], data["was_warm"]) == ("img", "c", True)
+
+
 async def eventually_read(world: World, sights: int) -> None:
     async def seen() -> int:
         return world.view.sights

@@ -1,5 +1,6 @@
 """Records as pure translation, where a request would only get in the way."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -70,6 +71,11 @@ def test_what_was_cut_is_said() -> None:
     record = record_of(execution(), Output(stdout=b"x", stdout_truncated=True, complete=True))
 
     assert (record["output_truncated"], record["error_truncated"], record["output_complete"]) == (True, False, True)
+
+
+@pytest.mark.parametrize("was_warm", [None, False, True])
+def test_whether_a_container_waited_for_it_is_in_the_record(was_warm: bool | None) -> None:
+    assert record_of(replace(execution(), was_warm=was_warm), Output())["was_warm"] is was_warm
 
 
 def test_programs_that_have_none_are_not_listed() -> None:

@@ -22,7 +22,7 @@ from schemas.output import StreamSummary
 from schemas.progress_events import Progress, ProgressEvent
 from schemas.reasons import Reason
 from schemas.status import Status
-from tests.support.records import NOON, asked, ended, late, numbered, progressed, report, running, told, uid
+from tests.support.records import NOON, asked, attempt_ended, ended, late, numbered, progressed, report, running, told, uid
 
 ONE = uid(1)
 
@@ -64,6 +64,7 @@ def test_a_command_a_start_and_an_ending_make_three_transitions_in_that_order() 
         runner_id="r1",
         image="img",
         container_id="c1",
+        was_warm=False,
         exit_code=3,
         reason=Reason.EXIT_CODE,
         message="It failed.",
@@ -73,6 +74,15 @@ def test_a_command_a_start_and_an_ending_make_three_transitions_in_that_order() 
     )
     assert row.digest is not None
     assert not folded.skipped
+
+
+def test_whether_its_container_waited_is_known_from_the_start_of_an_attempt_to_that_of_the_next() -> None:
+    started = (asked(ONE), told(running(ONE).model_copy(update={"was_warm": True})))
+
+    assert apply(asked(ONE)).rows[ONE].was_warm is None
+    assert apply(*started, told(ended(ONE, started_at=NOON))).rows[ONE].was_warm is True
+    assert apply(*started, told(attempt_ended(ONE))).rows[ONE].was_warm is None
+    assert apply(told(ended(ONE))).rows[ONE].was_warm is None
 
 
 def test_the_queued_event_is_said_by_the_hub_and_the_others_by_their_runner() -> None:

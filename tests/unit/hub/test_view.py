@@ -121,7 +121,7 @@ async def test_an_execution_is_found_as_it_was_stored(view: View) -> None:
         {"a": [1, None, "ñ"]},
     )
     assert (found.accepted_at, found.started_at, found.ended_at) == (NOON, NOON, NOON + timedelta(minutes=1))
-    assert (found.runner_id, found.image, found.container_id) == ("r1", "img", "c")
+    assert (found.runner_id, found.image, found.container_id, found.was_warm) == ("r1", "img", "c", False)
     assert (found.exit_code, found.oom_killed, found.message) == (137, True, "Too much.")
     assert (found.reason, found.category) == (Reason.OUT_OF_MEMORY, Category.EXECUTION)
     assert found.stdout is not None
