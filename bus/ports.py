@@ -161,7 +161,10 @@ class Epochs(Protocol):
         """Wait until another process has said hello for the epoch of this one, after it: that one goes on, not this one."""
 
     async def catch_up(self) -> None:
-        """Learn all that was said up to now: for who was away for a while, before it acts."""
+        """Learn all that was said up to now: for who was away for a while, before it acts.
+
+        Who was away for so long that a fence may have been forgotten meanwhile is fenced by this.
+        """
 
     async def fence(self, epoch: str) -> None:
         """End an epoch: when this returns, all that it has claimed before the fence is known here. Safe to repeat."""

@@ -14,14 +14,16 @@ class RabbitEpochs:
 
     def __init__(self, tail: ControlTail) -> None:
         self._tail = tail
+        #: That of this process, once it has said hello.
+        self._epoch: str | None = None
+        #: How often it missed records and has drawn the conclusion.
+        self._missed = 0
 
     async def hello(self, hello: Hello) -> None:
         """Say it, and read all that was said before."""
         await self._tail.say_hello(hello)
-        if self._tail.has_missed_records:
-            # Away for longer than the stream goes back: it may have been fenced, and that is forgotten.
-            await self.fence(hello.epoch)
-            self._tail.has_missed_records = False
+        self._epoch = hello.epoch
+        await self._give_up_if_unsure(hello.epoch)
         if await self.is_fenced(hello.epoch):
             raise Fenced(hello.epoch)
 
@@ -32,6 +34,8 @@ class RabbitEpochs:
     async def catch_up(self) -> None:
         """Read up to a mark of our own."""
         await self._tail.tell_and_read(Mark(nonce=str(uuid4())))
+        if self._epoch is not None:
+            await self._give_up_if_unsure(self._epoch)
 
     async def fence(self, epoch: str) -> None:
         """Write the fence, unless there is one, and read it back."""
@@ -44,6 +48,13 @@ class RabbitEpochs:
     def fences(self) -> AsyncIterator[str]:
         """Every fence that is known, then those that are read."""
         return self._tail.rows(lambda claims: claims.fences_after, 0, made_by=(Fence,))
+
+    async def _give_up_if_unsure(self, epoch: str) -> None:
+        """Who was away, or frozen, for longer than the stream goes back may have been fenced, and that is forgotten."""
+        missed = self._tail.missed
+        if missed > self._missed:
+            await self.fence(epoch)
+            self._missed = missed
 
     async def with_claims(self) -> Sequence[Epoch]:
         """Every epoch that has claimed something, as far as it was read."""

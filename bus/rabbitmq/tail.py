@@ -67,8 +67,7 @@ class ControlTail:
         self._malformed = 0
         #: How often the stream did not go on where it was left.
         self._gaps = 0
-        #: Whether records, a fence perhaps among them, were removed before they were read.
-        self.has_missed_records = False
+        self._missed = 0
         self._closed = False
         self._problem: str | None = None
         #: What this process said, and whether that was read; another's for the same epoch after it sets the event.
@@ -85,6 +84,11 @@ class ControlTail:
     def malformed(self) -> int:
         """How many records could not be understood since the start."""
         return self._malformed
+
+    @property
+    def missed(self) -> int:
+        """How often records, a fence perhaps among them, were removed before they were read."""
+        return self._missed
 
     @property
     def sequence(self) -> int:
@@ -274,7 +278,7 @@ class ControlTail:
                 log.warning("reading all decisions anew", action="claims_rebuilt", why=str(error))
                 # What stands before our own hello comes again too.
                 self._hello_was_read = False
-                self.has_missed_records = self.has_missed_records or not error.replaced
+                self._missed += not error.replaced
                 await self.ask(lambda claims: claims.clear())
                 self._gaps += 1
                 for event in self._watching:

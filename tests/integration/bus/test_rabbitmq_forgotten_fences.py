@@ -1,5 +1,8 @@
 """A runner that was away for longer than the control stream goes back."""
 
+import asyncio
+from contextlib import aclosing
+
 import pytest
 
 from bus.errors import Fenced
@@ -36,6 +39,27 @@ async def test_bus1_who_was_away_while_records_were_removed_starts_over_for_a_fe
     await soon(runner.epochs.hello(hello("new")))
     await soon(fresh.epochs.catch_up())
     assert await fresh.epochs.is_fenced("e")
+
+
+async def test_bus1_who_was_frozen_while_records_were_removed_is_over_as_soon_as_it_catches_up(
+    own_broker: OwnBroker, rabbits: Buses
+) -> None:
+    runner, holder = await rabbits.open(state="runner"), await rabbits.open()
+    await soon(runner.epochs.hello(hello()))
+    follower = runner._tail._follower  # type: ignore[attr-defined]
+    follower.cancel()
+    await asyncio.wait({follower})
+    await soon(holder.epochs.fence("e"))
+    await cut_control(own_broker, rabbits.url)
+    runner._tail._follower = asyncio.create_task(runner._tail._follow())  # type: ignore[attr-defined]
+
+    await soon(runner.epochs.catch_up())
+    assert await runner.epochs.is_fenced("e")
+    async with aclosing(runner.epochs.fences()) as fences:  # type: ignore[type-var]
+        assert await soon(anext(fences)) == "e"
+    await soon(runner.epochs.hello(hello("new")))
+    await soon(runner.epochs.catch_up())
+    assert not await runner.epochs.is_fenced("new"), "of what was forgotten the conclusion is drawn once"
 
 
 async def test_bus1_who_was_away_while_nothing_was_removed_goes_on(own_broker: OwnBroker, rabbits: Buses) -> None:
