@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from bus.messages import Batch, Position, Record, Source, StreamName
-from hub import accepted_spans, rows, view_retention
+from hub import accepted_spans, counters, rows, view_retention
 from hub.fold import Folded, Transition, fold
 from hub.log_entries import Cleaned, Entry, Skip, runs, understand_all
 from hub.stats import moves
@@ -208,13 +208,7 @@ def _store(connection: sqlite3.Connection, known: dict[str, Execution], folded: 
     # An execution ends once, and its row is there until that is removed.
     view_retention.count(connection, total=len(folded.rows.keys() - known.keys()), finished=len(endings))
     sums = moves((known.get(execution_id), row) for execution_id, row in folded.rows.items())
-    connection.executemany(
-        "INSERT INTO counters (status, program_id, total) VALUES (?, ?, ?)"
-        " ON CONFLICT (status, program_id) DO UPDATE SET total = total + excluded.total",
-        [(status, program_id, step) for (status, program_id), step in sums.counters.items() if step],
-    )
-    if any(step < 0 for step in sums.counters.values()):
-        connection.execute("DELETE FROM counters WHERE total = 0")
+    counters.add(connection, sums)
     connection.executemany(
         "INSERT INTO acceptances (minute, total) VALUES (?, ?)"
         " ON CONFLICT (minute) DO UPDATE SET total = total + excluded.total",

@@ -10,6 +10,8 @@ from uuid_utils.compat import uuid7
 #: Ids are one word of a routing key, an environment value and a part of an address: letters, digits, ``_`` and ``-``.
 PROGRAM_ID_PATTERN = r"^[A-Za-z0-9_-]{1,128}$"
 _PROGRAM_ID = re.compile(PROGRAM_ID_PATTERN)
+#: Stands for a program whose name can be no id.
+UNKNOWN_PROGRAM = "unknown"
 
 #: Namespace under which a message id that is no UUID becomes one. Never changes: the same text must give the same execution.
 _FOREIGN_MESSAGE_IDS = UUID("6a1f8f0e-4f0c-5f0a-9d53-0a4b6c1f7e11")
@@ -31,7 +33,7 @@ def is_program_id(text: str) -> bool:
 
 def routable_program_id(text: str) -> str:
     """``text`` where it may name a program, else ``unknown``: events need a key even where a command names nonsense."""
-    return text if is_program_id(text) else "unknown"
+    return text if is_program_id(text) else UNKNOWN_PROGRAM
 
 
 def new_execution_id() -> str:

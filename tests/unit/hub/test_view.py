@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bus.messages import Position, Record, StreamName
 from gateway.errors import ViewUnavailable
-from hub import view_queries, view_schema, view_writer
+from hub import counters, view_queries, view_schema, view_writer
 from hub.log_entries import Skip
 from hub.rows import text_of, time_of
 from hub.view import View
@@ -182,6 +182,27 @@ async def test_the_counts_follow_an_execution_from_the_typed_name_to_the_canonic
     assert sums(statistics) == {Status.COMPLETED: {"18": 1}, Status.FAILED: {"18": 1}}
     assert statistics.total == 2
     assert set(statistics.by_status) == set(Status)
+
+
+async def test_names_that_nobody_has_configured_do_not_fill_the_counters(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    """E9"""
+    monkeypatch.setattr(counters, "MOST_COUNTERS", 10)
+    monkeypatch.setattr(counters, "COUNTERS_LEFT", 6)
+    usual = [uid(number) for number in range(100, 105)]
+    await fold_in(view, *map(asked, usual), *(told(ended(execution_id)) for execution_id in usual))
+    names = [f"invented-{number:02}" for number in range(30)]
+    for number, name in enumerate(names):
+        await fold_in(view, asked(uid(number), program=name))
+        assert (await view.statistics()).total == len(usual) + number + 1
+        await fold_in(view, told(ended(uid(number), Status.FAILED, program=name)))
+    await fold_in(view, asked(uid(50), program="waits"))
+
+    statistics = await view.statistics()
+    assert statistics.total == len(usual) + len(names) + 1
+    assert statistics.by_status[Status.COMPLETED] == {"prog": 5}, "the rarest go first"
+    assert statistics.by_status[Status.QUEUED] == {"waits": 1}
+    failed = statistics.by_status[Status.FAILED]
+    assert (len(failed) <= 10, sum(failed.values()), failed["unknown"] > 20) == (True, 30, True)
 
 
 async def test_recent_counts_what_was_accepted_in_the_last_day(view: View) -> None:
