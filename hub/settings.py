@@ -75,7 +75,7 @@ class HubSettings(BaseSettings):
     docker_host: str = Field(
         default="unix:///var/run/docker.sock", pattern=r"^unix:///.+$", validation_alias=_from("HUB_DOCKER_HOST", "DOCKER_HOST")
     )
-    #: Containers that Docker may be starting at once; by default one for each core of its host.
+    #: Containers that Docker may be starting at once; by default two for each core of its host.
     docker_starts: Annotated[int, Field(ge=1, le=256)] | None = Field(default=None, validation_alias=_from("HUB_DOCKER_STARTS"))
     #: Whether programs without a network run in networks made beforehand; ``auto`` where Docker is one that gains by it.
     network_sandboxes: Literal["auto", "on", "off"] = Field(default="auto", validation_alias=_from("HUB_NETWORK_SANDBOXES"))

@@ -292,7 +292,7 @@ class DockerWarm:
         self.lacking = len(todo.make) + sum(self._making.values())
         for key in todo.make:
             # Those that wait for their turn could as well be made for what is wanted by then.
-            if sum(self._making.values()) >= self._gate.places:
+            if sum(self._making.values()) >= self._gate.refills:
                 break
             if time.monotonic() >= self._pauses[key].until:
                 self._making[key] += 1

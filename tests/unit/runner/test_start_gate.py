@@ -144,35 +144,40 @@ async def test_a_start_that_fails_gives_its_place_back() -> None:
     assert gate.taken == 0
 
 
-async def test_there_are_as_many_places_as_the_engine_has_cores_unless_the_number_was_given() -> None:
+async def test_there_are_two_places_for_each_core_of_the_engine_unless_the_number_was_given() -> None:
     gate = StartGate()
-    assert gate.places == os.cpu_count()
+    assert gate.places == 2 * (os.cpu_count() or 1)
     gate.learn_cores(7)
-    assert gate.places == 7
+    assert gate.places == 14
     gate.learn_cores(0)  # an engine that does not say
-    assert gate.places == 7
+    assert gate.places == 14
     given = StartGate(3)
     given.learn_cores(7)
     assert given.places == 3
 
 
+@pytest.mark.parametrize(("places", "refills"), [(1, 1), (2, 1), (3, 2), (4, 2), (16, 8)])
+async def test_pools_take_no_more_than_half_of_the_places(places: int, refills: int) -> None:
+    assert StartGate(places).refills == refills
+
+
 async def test_more_cores_let_in_who_waits_and_fewer_send_nobody_away() -> None:
     starts = Starts(StartGate())
     starts.gate.learn_cores(1)
-    for name in "abcd":
+    for name in "abcde":
         await starts.come(name)
-    assert starts.let_in == ["a"]
+    assert starts.let_in == ["a", "b"]
 
-    starts.gate.learn_cores(3)
+    starts.gate.learn_cores(2)
     await settled()
-    assert starts.let_in == ["a", "b", "c"]
+    assert starts.let_in == ["a", "b", "c", "d"]
 
     starts.gate.learn_cores(1)
     await starts.go("a")
     await starts.go("b")
-    assert starts.let_in == ["a", "b", "c"]
-    await starts.go("c")
     assert starts.let_in == ["a", "b", "c", "d"]
+    await starts.go("c")
+    assert starts.let_in == ["a", "b", "c", "d", "e"]
     await starts.cancel_all()
 
 
