@@ -174,3 +174,14 @@ def test_a_table_of_an_earlier_version_learns_to_keep_why_and_when() -> None:
         assert (decision_table.forget(database, NOW + 1, 9), decision_table.find(database, "b", 1)) == (1, None)
     finally:
         database.close()
+
+
+def test_an_end_says_who_and_why_in_words() -> None:
+    def told(**fields: str) -> str:
+        return End(**{"execution_id": "a", "reason": "cancelled"} | fields).told
+
+    assert told(requested_by="ana", why="took too long") == "Cancelled by ana: took too long"
+    assert told(requested_by="ana") == "Cancelled by ana"
+    assert told(why="took too long") == "Cancelled: took too long"
+    assert told() == "Cancelled"
+    assert told(reason="unconfirmed") == "Cancelled: unconfirmed"
