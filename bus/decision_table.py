@@ -30,6 +30,8 @@ CREATE INDEX IF NOT EXISTS ends ON decisions (sequence) WHERE attempt <= 0;
 SCHEMA += epoch_table.SCHEMA
 # Once the column is there.
 _CLAIMS_BY_AGE = "CREATE INDEX IF NOT EXISTS claims_by_age ON decisions (told) WHERE attempt > 0"
+#: Claims that are forgotten in one go, so that nobody waits for it for long.
+FORGOTTEN_AT_A_TIME = 1_000
 _COLUMNS = "sequence, execution_id, attempt, epoch, nonce, digest, reason, requested_by, why"
 _END = 0
 #: The first cancel, where an end of another kind came before it: that one may mean nothing to who runs the execution already.
@@ -85,7 +87,7 @@ def apply(database: sqlite3.Connection, proposal: Proposal, told: int) -> bool:
     return cursor.rowcount == 1
 
 
-def forget(database: sqlite3.Connection, before: int, limit: int) -> int:
+def forget(database: sqlite3.Connection, before: int, limit: int = FORGOTTEN_AT_A_TIME) -> int:
     """Forget claims that were told last before a place or time, at most so many; how many."""
     return database.execute(
         "DELETE FROM decisions WHERE sequence IN (SELECT sequence FROM decisions WHERE attempt > 0 AND told < ? LIMIT ?)",

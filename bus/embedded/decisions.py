@@ -15,8 +15,6 @@ Row = TypeVar("Row")
 
 #: Decisions that a watcher is given at a time.
 _WATCH_BATCH = 500
-#: Claims that are forgotten in one transaction, so that none takes long.
-_FORGOTTEN_AT_A_TIME = 1_000
 
 
 class _After(Protocol[Row]):
@@ -58,8 +56,7 @@ class EmbeddedDecisions:
             BusUnavailable: not now.
         """
         before = int(time.time()) - topology.CONTROL_AGE_DAYS * topology.DAY_SECONDS
-        forget = partial(decision_table.forget, before=before, limit=_FORGOTTEN_AT_A_TIME)
-        while await self._store.write(forget):
+        while await self._store.write(partial(decision_table.forget, before=before)):
             pass
 
     async def decision_for(self, execution_id: str, attempt: int) -> Decision | None:

@@ -50,13 +50,13 @@ class Claims:
             )
         return self.last_sequence()
 
-    def forget(self, before: int, limit: int) -> int:
-        """Forget claims that were told last before a place in the stream, at most so many; how many."""
+    def forget(self, before: int) -> int:
+        """Forget claims that were told last before a place in the stream, some at a time; how many."""
         position = self.position()
         if position is None or position.offset < before:
             return 0  # the place is another stream's, which this one has replaced
         with self._database:
-            return decision_table.forget(self._database, before, limit)
+            return decision_table.forget(self._database, before)
 
     def clear(self) -> None:
         """Forget everything: the stream will be read from its first record."""

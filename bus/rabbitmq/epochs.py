@@ -49,13 +49,6 @@ class RabbitEpochs:
         """Every fence that is known, then those that are read."""
         return self._tail.rows(lambda claims: claims.fences_after, 0, made_by=(Fence,))
 
-    async def _give_up_if_unsure(self, epoch: str) -> None:
-        """Who was away, or frozen, for longer than the stream goes back may have been fenced, and that is forgotten."""
-        missed = self._tail.missed
-        if missed > self._missed:
-            await self.fence(epoch)
-            self._missed = missed
-
     async def with_claims(self) -> Sequence[Epoch]:
         """Every epoch that has claimed something, as far as it was read."""
         return await self._tail.ask(lambda claims: claims.with_claims())
@@ -63,3 +56,10 @@ class RabbitEpochs:
     async def claims_of(self, epoch: str, after: int, limit: int) -> Sequence[tuple[int, Claim]]:
         """What an epoch has claimed, as far as it was read."""
         return await self._tail.ask(lambda claims: claims.claims_of(epoch, after, limit))
+
+    async def _give_up_if_unsure(self, epoch: str) -> None:
+        """Who was away, or frozen, for longer than the stream goes back may have been fenced, and that is forgotten."""
+        missed = self._tail.missed
+        if missed > self._missed:
+            await self.fence(epoch)
+            self._missed = missed

@@ -42,8 +42,6 @@ WAIT_LIMIT_SECONDS = 60.0
 _PREFETCH = 1_000
 #: Rows that a watcher is given at a time.
 _WATCH_BATCH = 500
-#: Claims that are forgotten in one go, so that nobody waits for it for long.
-_FORGOTTEN_AT_A_TIME = 1_000
 
 
 class ControlTail:
@@ -189,7 +187,7 @@ class ControlTail:
         if first is None:
             return
         try:
-            while await self.ask(lambda claims: claims.forget(first, _FORGOTTEN_AT_A_TIME)):
+            while await self.ask(lambda claims: claims.forget(first)):
                 pass
         except sqlite3.Error as error:
             raise BusUnavailable(f"the file {self._path} can't be written: {error}") from error

@@ -14,12 +14,6 @@ __all__ = ["rabbits"]
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq]
 
 
-@pytest.fixture
-def amqp_url(own_broker: OwnBroker) -> str:
-    """A virtual host of a server that takes orders."""
-    return own_broker.new_vhost_url()
-
-
 async def test_bus4_a_full_work_queue_nacks_what_the_log_has_taken_and_that_is_told_as_unknown_and_never_as_refused(
     own_broker: OwnBroker, rabbits: Buses
 ) -> None:

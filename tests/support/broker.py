@@ -192,9 +192,11 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 
 @pytest.fixture
-def amqp_url(broker: Broker) -> str:
-    """An empty virtual host."""
-    return broker.new_vhost_url()
+def amqp_url(request: pytest.FixtureRequest) -> str:
+    """An empty virtual host; for a test that may do as it likes with a server (``own_broker``), one of that server."""
+    name = "own_broker" if "own_broker" in request.fixturenames else "broker"
+    server: Broker = request.getfixturevalue(name)
+    return server.new_vhost_url()
 
 
 def _sweep() -> None:

@@ -24,12 +24,6 @@ from tests.support.wait import eventually
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq]
 
 
-@pytest.fixture
-def amqp_url(own_broker: OwnBroker) -> str:
-    """A virtual host of a server that may be stopped."""
-    return own_broker.new_vhost_url()
-
-
 async def test_fault4_nothing_is_lost_across_a_restart_and_who_waits_goes_on(own_broker: OwnBroker, rabbits: Buses) -> None:
     """A stopped broker: refusals within two seconds. A started one: everything that was promised is there, and waits go on."""
     # Given commands, decisions, a log, and somebody who waits for each

@@ -15,12 +15,6 @@ from tests.support.wait import eventually
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(120)]
 
 
-@pytest.fixture
-def amqp_url(own_broker: OwnBroker) -> str:
-    """A virtual host whose streams may be cut."""
-    return own_broker.new_vhost_url()
-
-
 async def test_bus1_bus9_what_the_control_stream_has_let_go_of_every_copy_forgets_and_what_was_said_again_it_keeps(
     own_broker: OwnBroker, rabbits: Buses, tmp_path: Path
 ) -> None:

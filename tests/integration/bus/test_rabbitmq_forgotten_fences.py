@@ -15,12 +15,6 @@ from tests.support.broker import OwnBroker
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.timeout(120)]
 
 
-@pytest.fixture
-def amqp_url(own_broker: OwnBroker) -> str:
-    """A virtual host whose streams may be cut."""
-    return own_broker.new_vhost_url()
-
-
 async def test_bus1_who_was_away_while_records_were_removed_starts_over_for_a_fence_may_be_among_them(
     own_broker: OwnBroker, rabbits: Buses
 ) -> None:

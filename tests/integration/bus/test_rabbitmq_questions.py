@@ -21,12 +21,6 @@ from tests.support.wait import eventually
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq]
 
 
-@pytest.fixture
-def amqp_url(own_broker: OwnBroker) -> str:
-    """A virtual host of a server whose connections may be closed."""
-    return own_broker.new_vhost_url()
-
-
 async def lose_connections(broker: OwnBroker, buses: Buses) -> None:
     vhost = buses.url.rpartition("/")[2]
     await asyncio.to_thread(broker.control, "close_all_connections", "--vhost", vhost, "a test")

@@ -21,12 +21,6 @@ AT_ONCE = 20
 DEATHS, PAUSE_SECONDS = 3, 1.0
 
 
-@pytest.fixture
-def amqp_url(own_broker: OwnBroker) -> str:
-    """A virtual host of a server whose processes may be killed."""
-    return own_broker.new_vhost_url()
-
-
 async def kill_leaders(broker: OwnBroker, buses: Buses, stream: str) -> None:
     """Kill the Erlang process that writes a stream, again and again; RabbitMQ elects another one each time."""
     vhost = buses.url.rpartition("/")[2]

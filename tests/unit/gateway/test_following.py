@@ -76,7 +76,7 @@ async def test_m3_who_comes_late_hears_of_a_start_what_those_heard_who_were_ther
         answer = await client.get(f"/executions/{execution.execution_id}/logs/stream")
         await eventually_read(world, 1)
         await world.view.put(completed(execution, chunks=0))
-        ((data,), *_) = [[data["data"] for event, _, data in events(await answer.text()) if event == "running"]]
+        (data,) = [data["data"] for event, _, data in events(await answer.text()) if event == "running"]
     assert (data["image"], data["container_id"], data["was_warm"]) == ("img", "c", True)
 
 
