@@ -3,7 +3,8 @@
 import asyncio
 
 from bus.messages import Claim, Decision
-from runner.reclaims import Reclaims
+from bus.upkeep import FORGET_FIRST_SECONDS
+from runner.reclaims import FIRST_SECONDS, Reclaims
 from runner.waiting import cancel
 from schemas.status import Status
 from tests.support.runner_fixtures import Hub
@@ -84,3 +85,7 @@ async def test_bus6_what_runs_is_claimed_again_now_and_then_before_the_record_fo
         await hub.fake.stop(execution_id, 1)
         await hub.ended(execution_id)
     assert hub.fake.starts[execution_id] == 1
+
+
+def test_bus1_claims_are_forgotten_only_after_whoever_was_away_has_said_again_what_it_has() -> None:
+    assert FORGET_FIRST_SECONDS >= 2 * FIRST_SECONDS
